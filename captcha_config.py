@@ -1,0 +1,174 @@
+"""Every number that tunes the system, once.
+
+Edit the defaults below, or pass them to a script: each field that concerns a script is also its option,
+`--name value`. Folders are relative to the folder you run in.
+"""
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# TensorFlow reads this while it is imported, and every script imports this file first: less start-up chatter.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still reaches Python
+
+
+class UserError(Exception):
+    """Something that a person can put right. The message is one line: what is wrong, where, and what to do."""
+
+
+def option(default: Any, about: str, low: float | None = None, high: float | None = None, *, free: bool = False) -> Any:
+    """A field: its default, what it is (with the unit), and the least and the greatest value allowed.
+
+    A `free` field has no influence on the weights: a stopped run may go on with another value of it.
+    """
+    if low is not None:
+        about += f" ({low} to {high})"
+    return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high, "free": free})
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings. Raises UserError on a value that makes no sense, naming the field and its range."""
+
+    # The captcha
+    characters: str = option("0123456789", "the characters a captcha is made of, in the order of their labels")
+    length: int = option(4, "characters in a captcha", 1, 32)
+    width: int = option(128, "image width, pixels", 16, 2048)
+    height: int = option(64, "image height, pixels", 16, 2048)
+    fonts: tuple[str, ...] = option((), "TrueType font files to draw with (none: the captcha library's own)")
+    font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024)
+    seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
+
+    # Producing
+    images_per_shard: int = option(1000, "captchas in one TFRecord file", 1, 1_000_000, free=True)
+    workers: int = option(0, "processes that draw (0: one for each core)", 0, 1024, free=True)
+    tfrecords_dir: str = option("tfrecords", "folder of the TFRecord files", free=True)
+
+    # Data
+    memory_budget: int = option(1024, "most memory the decoded training images may take, MiB", 1, 1 << 20, free=True)
+    shift: int = option(4, "augmentation: most pixels a training image is moved by, each way", 0, 64)
+
+    # Model
+    channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
+    label_smoothing: float = option(0.05, "share of a label spread over the other characters", 0.0, 0.5)
+    dropout: float = option(0.1, "share of the head's features dropped in training", 0.0, 0.9)
+
+    # Training
+    batch_size: int = option(128, "images in a step", 1, 65536)
+    max_steps: int = option(1200, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)
+    learning_rate: float = option(8e-3, "learning rate at its peak, after the warm-up", 1e-7, 1.0)
+    warmup_steps: int = option(50, "steps in which the learning rate rises to its peak", 0, 10**6)
+    weight_decay: float = option(0.01, "AdamW's weight decay", 0.0, 1.0)
+    eval_every: int = option(100, "steps between two evaluations on the validation split", 1, 10**6, free=True)
+    save_every: int = option(100, "steps between two checkpoints", 1, 10**6, free=True)
+    keep_checkpoints: int = option(3, "newest checkpoints kept, beside the best one", 1, 1000, free=True)
+    save_dir: str = option("save", "folder of the checkpoints and the log", free=True)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if len(set(self.characters)) != len(self.characters) or len(self.characters) < 2:
+            raise UserError(f"characters: {self.characters!r} must be two or more characters, each one once")
+        blank = [c for c in self.characters if c.isspace() or not c.isprintable()]
+        if blank:
+            raise UserError(f"characters: {blank[0]!r} cannot be seen in an image; leave it out")
+        if not self.font_sizes:
+            raise UserError("font_sizes: give one size or more")
+        if len(self.channels) < 2:
+            raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The config that `dataclasses.asdict` made `values` of. Raises UserError on an unknown name."""
+        unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f"unknown config name {', '.join(unknown)}; see captcha_config.py for those there are")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    def differences(self, other: "Config") -> list[str]:
+        """One text for each field that decides the weights and is not the same here and in `other`."""
+        ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        bound = [field.name for field in dataclasses.fields(self) if not field.metadata["free"]]
+        return [f"{name} is {ours[name]!r}, was {theirs[name]!r}" for name in bound if ours[name] != theirs[name]]
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Refuse a value of the wrong type or out of range; in a tuple, every item counts."""
+    many = isinstance(field.default, tuple)
+    if many != isinstance(value, tuple):
+        raise UserError(f"{field.name}: {value!r} must be {'a tuple' if many else 'one value'}")
+    kind, low, high = _kind(field), field.metadata["low"], field.metadata["high"]
+    for item in value if many else (value,):
+        if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
+            raise UserError(f"{field.name}: {item!r} must be of type {kind.__name__}")
+        if low is not None and not low <= item <= high:
+            raise UserError(f"{field.name}: {item!r} is out of range; it must be from {low} to {high}")
+
+
+def _kind(field: dataclasses.Field) -> type:
+    """The type of a field's value, or of one item of it."""
+    return field.type.__args__[0] if isinstance(field.default, tuple) else field.type
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def parse_args(doc: str, fields: Iterable[str], extras: Callable[[argparse.ArgumentParser], Any] | None = None):
+    """Read the command line: `fields` of the config as options, and the script's own ones that `extras` adds.
+
+    Args:
+      doc: the script's docstring; its first line leads the help.
+      fields: names of the config's fields that concern the script.
+      extras: called with the parser, to add arguments that are no config.
+    Returns:
+      (Config, argparse.Namespace): the config with the overrides, and everything that was parsed.
+    Raises:
+      UserError: a value is out of range. An unknown option exits with status 2 and one line.
+    """
+    parser = _OneLineParser(description=doc.partition("\n")[0], allow_abbrev=False)
+    if extras:
+        extras(parser)
+    by_name = {field.name: field for field in dataclasses.fields(Config)}
+    for name in fields:
+        field = by_name[name]
+        default = field.default
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        parser.add_argument(
+            f"--{name}",
+            type=_kind(field),
+            nargs="+" if isinstance(default, tuple) else None,
+            default=argparse.SUPPRESS,  # so that only what was typed overrides
+            metavar=name.upper() if isinstance(default, str) else _kind(field).__name__.upper(),
+            help=f"{field.metadata['about'].replace('%', '%%')}; default: {shown!s}",
+        )
+    args = parser.parse_args()
+    typed = {name: value for name, value in vars(args).items() if name in by_name}
+    return Config.from_dict(typed), args
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call a script's `main` and exit with its status; an error a person can cause is one line and status 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that what was half done is swept away
+    try:
+        status = main()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:  # no permission, no space, not a folder: the system's own words, and the path
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{Path(sys.argv[0]).name}: error: {error.strerror or error}{where}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+

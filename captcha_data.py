@@ -1,0 +1,162 @@
+"""The input pipeline: TFRecords → batches of images and labels.
+
+    manifest = read_manifest(split, config)     what the producer says there is
+    images, labels = load(split, config)        the whole split, checked, decoded once
+    training_batches(images, labels, ...)       shuffled, shifted; the order depends on (seed, step) alone
+    evaluation_batches(images, labels, ...)     once over everything
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from captcha_config import Config, UserError
+from captcha_model import grey
+
+MIB = 1 << 20
+
+
+def read_manifest(split: str, config: Config) -> dict:
+    """The manifest of a split, which must hold captchas like the config's.
+
+    Raises:
+      UserError: there is none, it is no manifest, or its captchas have other characters, length or size.
+    """
+    path = Path(config.tfrecords_dir) / f"{split}.json"
+    make = f"produce it: python captcha_producer.py -n 30000 -p images/{split}"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: manifest[name] for name in ("characters", "length", "width", "height")}
+        shards = [(shard["name"], shard["records"], shard["bytes"], shard["sha256"]) for shard in manifest["shards"]]
+        if sum(records for _, records, _, _ in shards) != manifest["count"]:
+            raise ValueError("its counts do not add up")
+    except FileNotFoundError as error:
+        raise UserError(f"{path.absolute()}: there is no such set; {make}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
+    different = [f"{k} {v!r}, not {getattr(config, k)!r}" for k, v in found.items() if v != getattr(config, k)]
+    if different:
+        raise UserError(f"{path}: the set was drawn with {'; '.join(different)}; set the config to match, or {make}")
+    return manifest
+
+
+def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Read, check and decode a whole split.
+
+    Returns:
+      images: uint8 [count, height, width, 1], grey.
+      labels: int32 [count, length], positions in config.characters.
+    Raises:
+      UserError: a shard is missing, is not the one in the manifest, or holds a label that is not in the characters;
+        or the images do not fit config.memory_budget.
+    """
+    manifest = read_manifest(split, config)
+    count = manifest["count"]
+    needed = count * config.height * config.width
+    if needed > config.memory_budget * MIB:
+        raise UserError(
+            f"{split}: {count} decoded images take {needed // MIB + 1} MiB, more than memory_budget"
+            f" {config.memory_budget} MiB; raise it (--memory_budget), or produce fewer captchas"
+        )
+    paths = [_check_shard(Path(config.tfrecords_dir) / shard["name"], shard) for shard in manifest["shards"]]
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(list(config.characters), np.arange(len(config.characters), dtype=np.int32)),
+        default_value=-1,
+    )
+    records = tf.data.TFRecordDataset(paths)
+    records = records.map(lambda record: _parse(record, table, config), tf.data.AUTOTUNE)
+    images = np.empty((count, config.height, config.width, 1), np.uint8)
+    labels = np.empty((count, config.length), np.int32)
+    start = 0
+    for batch_images, batch_labels, texts in records.batch(256).prefetch(2):
+        end = start + len(texts)
+        images[start:end], labels[start:end] = batch_images, batch_labels
+        wrong = np.flatnonzero((labels[start:end] < 0).any(axis=1))
+        if wrong.size:
+            text = texts[wrong[0]].numpy().decode()
+            raise UserError(
+                f"{split}: record {start + wrong[0]} is labelled {text!r}, which is not {config.length} of the"
+                f" characters {config.characters!r}; produce the set again"
+            )
+        start = end
+    return images, labels
+
+
+def _check_shard(path: Path, shard: dict) -> str:
+    """Raise UserError unless the file is the one that the manifest speaks of: TFRecord's own checks miss some cuts."""
+    again = "produce the set again, or copy that file again"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the shard is missing; {again}") from error
+    if len(content) != shard["bytes"]:
+        raise UserError(f"{path}: has {len(content)} bytes, the manifest says {shard['bytes']}; {again}")
+    if hashlib.sha256(content).hexdigest() != shard["sha256"]:
+        raise UserError(f"{path}: its sha256 is not the manifest's: the file was damaged or exchanged; {again}")
+    return str(path)
+
+
+def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config):
+    """One serialized Example → (grey image, labels, text). A text of another length gets labels of -1."""
+    features = tf.io.parse_single_example(
+        record,
+        {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/text": tf.io.FixedLenFeature([], tf.string)},
+    )
+    image = tf.io.decode_png(features["image/encoded"], channels=3)
+    image = tf.ensure_shape(image, (config.height, config.width, 3))
+    characters = tf.strings.unicode_split(features["image/text"], "UTF-8")
+    right_length = tf.size(characters) == config.length
+    labels = tf.cond(right_length, lambda: table.lookup(characters), lambda: tf.fill([config.length], -1))
+    return tf.cast(grey(image), tf.uint8), tf.ensure_shape(labels, [config.length]), features["image/text"]
+
+
+def training_batches(
+    images: np.ndarray, labels: np.ndarray, first_step: int, config: Config
+) -> tf.data.Dataset:
+    """Batches for the steps first_step, first_step + 1, … without end.
+
+    Which images a step gets, and how they are shifted, depends on (config.seed, step) alone: going on after a stop
+    takes no more than the number of the step. Every image comes once before any comes again.
+
+    Yields:
+      (uint8 [batch, height, width, 1], int32 [batch, length]).
+    """
+    count, batch = len(images), config.batch_size
+    last = tf.constant(count - 1, tf.int64)
+    images, labels = tf.constant(images), tf.constant(labels)
+
+    def batch_of(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        position = step * batch + tf.range(batch, dtype=tf.int64)  # [batch], counted through all epochs
+        epoch = position // count
+        seed = tf.stack([tf.fill([batch], tf.constant(config.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
+        # A random permutation that is computed, not stored. (tf.random.experimental.index_shuffle takes one seed only.)
+        index = tf.raw_ops.RandomIndexShuffle(index=position % count, seed=seed, max_index=last)
+        return _shifted(tf.gather(images, index), step, config), tf.gather(labels, index)
+
+    steps = tf.data.Dataset.counter(start=first_step)
+    return steps.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _shifted(images: tf.Tensor, step: tf.Tensor, config: Config) -> tf.Tensor:
+    """Move each image by up to config.shift pixels each way; what enters at an edge repeats the edge."""
+    batch = tf.shape(images)[0]
+    by = tf.random.stateless_uniform(
+        [batch, 2], [tf.constant(config.seed, tf.int64), step], -config.shift, config.shift + 1, tf.int32
+    )
+    padded = tf.pad(images[..., 0], [[0, 0]] + [[config.shift, config.shift]] * 2, "SYMMETRIC")
+    rows = tf.range(config.height)[None] + config.shift + by[:, :1]  # [batch, height]
+    columns = tf.range(config.width)[None] + config.shift + by[:, 1:]  # [batch, width]
+    moved = tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+    return moved[..., None]
+
+
+def evaluation_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Everything once, in order; the last batch holds what is left.
+
+    Yields:
+      (uint8 [batch, height, width, channels], int32 [batch, length]).
+    """
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
