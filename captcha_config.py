@@ -25,7 +25,7 @@ class UserError(Exception):
 def option(default: Any, about: str, low: float | None = None, high: float | None = None, *, free: bool = False) -> Any:
     """A field: its default, what it is (with the unit), and the least and the greatest value allowed.
 
-    A `free` field has no influence on the weights: a stopped run may go on with another value of it.
+    A stopped run may go on with another value of a `free` field; a change of any other would change the experiment.
     """
     if low is not None:
         about += f" ({low} to {high})"
@@ -41,8 +41,8 @@ class Config:
     length: int = option(4, "characters in a captcha", 1, 32)
     width: int = option(128, "image width, pixels", 16, 2048)
     height: int = option(64, "image height, pixels", 16, 2048)
-    fonts: tuple[str, ...] = option((), "TrueType font files to draw with (none: the captcha library's own)")
-    font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024)
+    fonts: tuple[str, ...] = option((), "TrueType font files to draw with (none: the captcha library's own)", free=True)
+    font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024, free=True)
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
 
     # Producing
@@ -94,8 +94,8 @@ class Config:
     def differences(self, other: "Config") -> list[str]:
         """One text for each field that decides the weights and is not the same here and in `other`."""
         ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
-        bound = [field.name for field in dataclasses.fields(self) if not field.metadata["free"]]
-        return [f"{name} is {ours[name]!r}, was {theirs[name]!r}" for name in bound if ours[name] != theirs[name]]
+        fixed = [field.name for field in dataclasses.fields(self) if not field.metadata["free"]]
+        return [f"{name} is {ours[name]!r}, was {theirs[name]!r}" for name in fixed if ours[name] != theirs[name]]
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
@@ -170,5 +170,3 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
         status = 130
     sys.exit(status)
-
-

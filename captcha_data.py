@@ -1,20 +1,20 @@
 """The input pipeline: TFRecords → batches of images and labels.
 
-    manifest = read_manifest(split, config)     what the producer says there is
-    images, labels = load(split, config)        the whole split, checked, decoded once
-    training_batches(images, labels, ...)       shuffled, shifted; the order depends on (seed, step) alone
-    evaluation_batches(images, labels, ...)     once over everything
+manifest = read_manifest(split, config)     what the producer says there is
+images, labels = load(split, config)        the whole split, checked, decoded once
+training_batches(images, labels, ...)       shuffled, shifted; the order depends on (seed, step) alone
+evaluation_batches(images, labels, ...)     once over everything
 """
 
 import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
 from captcha_config import Config, UserError
 from captcha_model import grey
+
+import numpy as np
+import tensorflow as tf
 
 MIB = 1 << 20
 
@@ -41,6 +41,11 @@ def read_manifest(split: str, config: Config) -> dict:
     if different:
         raise UserError(f"{path}: the set was drawn with {'; '.join(different)}; set the config to match, or {make}")
     return manifest
+
+
+def fingerprint(manifest: dict) -> str:
+    """A short text that is another one for every other set: a hash of its shards' hashes."""
+    return hashlib.sha256("".join(shard["sha256"] for shard in manifest["shards"]).encode()).hexdigest()[:16]
 
 
 def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -113,9 +118,7 @@ def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config):
     return tf.cast(grey(image), tf.uint8), tf.ensure_shape(labels, [config.length]), features["image/text"]
 
 
-def training_batches(
-    images: np.ndarray, labels: np.ndarray, first_step: int, config: Config
-) -> tf.data.Dataset:
+def training_batches(images: np.ndarray, labels: np.ndarray, first_step: int, config: Config) -> tf.data.Dataset:
     """Batches for the steps first_step, first_step + 1, … without end.
 
     Which images a step gets, and how they are shifted, depends on (config.seed, step) alone: going on after a stop

@@ -1,15 +1,15 @@
 """The network and its measures, in the classic vocabulary.
 
-    logits = inference(images, config)      images → a score for each character at each place
-    loss(logits, labels)                    what training makes small, for each captcha
-    evaluation(logits, labels)              which captchas, and which characters, are right
+logits = inference(images, config)      images → a score for each character at each place
+loss(logits, labels)                    what training makes small, for each captcha
+evaluation(logits, labels)              which captchas, and which characters, are right
 """
+
+from captcha_config import Config
 
 import keras
 import tensorflow as tf
 from keras import layers, ops
-
-from captcha_config import Config
 
 
 def grey(images):
@@ -83,3 +83,24 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     """
     characters = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
     return tf.reduce_all(characters, axis=-1), characters
+
+
+def score(model: keras.Model, batches: tf.data.Dataset) -> tuple[int, int, int]:
+    """Count what the model reads right. Every image counts once.
+
+    Args:
+      batches: of (images, labels), as captcha_data.evaluation_batches gives them.
+    Returns:
+      (captchas with all characters right, right characters, captchas).
+    """
+    captchas = characters = count = 0
+    for images, labels in batches:
+        right, which = _evaluation_step(model, images, labels)
+        captchas, characters, count = captchas + int(right), characters + int(which), count + len(labels)
+    return captchas, characters, count
+
+
+@tf.function(reduce_retracing=True)
+def _evaluation_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    right = evaluation(model(images, training=False), labels)
+    return tuple(tf.math.count_nonzero(part) for part in right)

@@ -1,0 +1,46 @@
+# make train   the main job: set up, draw the two sets where they are missing, train, evaluate
+# make test    set up and pass the tests          make check   ruff        make bench   the benchmarks
+# make setup   the set-up alone, into .venv       make clean   remove what was drawn and trained
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: train setup test check bench clean
+
+train: tfrecords/train.json tfrecords/validation.json
+	$(RUN) captcha_train.py
+	$(RUN) captcha_evaluate.py
+	$(RUN) captcha_evaluate.py --fresh 20000
+
+tfrecords/train.json: | .venv/.done
+	$(RUN) captcha_producer.py -n 30000 -p images/train
+
+tfrecords/validation.json: | .venv/.done
+	$(RUN) captcha_producer.py -n 3000 -p images/validation
+
+setup: .venv/.done
+
+# The mark is made last: an interrupted set-up is taken up again.
+.venv/.done: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/.done-dev: requirements-dev.txt .venv/.done
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+test: .venv/.done-dev
+	$(RUN) -m pytest
+
+check: .venv/.done-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+bench: .venv/.done
+	$(RUN) benchmarks/producer.py
+	$(RUN) benchmarks/training.py
+
+clean:
+	rm -rf images/* tfrecords/* tfrecords/.[a-z]*.lock save/* save/.lock

@@ -1,0 +1,208 @@
+"""Train the network: read a batch, step, and once in a while report, evaluate and save.
+
+    python captcha_train.py
+
+Stop it at any moment and start it again: it goes on from the newest checkpoint and ends with the same weights.
+"""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import captcha_data
+import captcha_model
+import captcha_save
+from captcha_config import Config, UserError, parse_args, run
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+FIELDS = (
+    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "channels",
+    "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps", "weight_decay",
+    "eval_every", "save_every", "keep_checkpoints", "save_dir",
+)  # fmt: skip
+
+
+def train(config: Config) -> int:
+    """Train up to config.max_steps, going on from the newest checkpoint in config.save_dir where there is one.
+
+    Returns:
+      The exit status: 0, or 128 + the number of the signal that stopped it.
+    Raises:
+      UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work.
+      OSError: there is no place for the last checkpoint.
+    """
+    manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
+    folder = Path(config.save_dir)
+    with captcha_save.only_trainer(folder):
+        about = {
+            "config": dataclasses.asdict(config),
+            "data": {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()},
+            "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes")},
+        }
+        commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
+        if commit:
+            _check_fits(commit, config, about["data"])
+        images, labels = captcha_data.load("train", config)
+        validation = captcha_data.evaluation_batches(*captcha_data.load("validation", config), config.batch_size)
+
+        keras.utils.set_random_seed(config.seed)
+        model = captcha_model.build(config)
+        optimizer = build_optimizer(model, config)
+        step, best = 0, {"step": 0, "captcha_accuracy": 0.0}
+        if commit:
+            captcha_save.restore(commit, model, optimizer)
+            step, best = commit["step"], commit["best"]
+        train_step = build_train_step(model, optimizer, config)
+        batches = iter(captcha_data.training_batches(images, labels, step, config))
+
+        with _progress(config.max_steps, step) as (say, advance), _stop_signals() as caught:
+            device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+            say(f"{len(images)} images of {config.width}x{config.height}, {model.count_params()} weights, on {device}")
+            say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}")
+            first_step = reported = step
+            loss = norm = waited = trained = 0.0
+            began = time.perf_counter()
+            while step < config.max_steps and not caught:
+                asked = time.perf_counter()
+                batch = next(batches)
+                waited += time.perf_counter() - asked
+                step_loss, step_norm = train_step(*batch)
+                loss, norm = loss + step_loss, norm + step_norm
+                step += 1
+                advance()
+
+                ends = step == config.max_steps or bool(caught)
+                evaluate_now = step == config.max_steps or step % config.eval_every == 0
+                save_now = ends or step % config.save_every == 0
+                if not evaluate_now and not save_now:
+                    continue
+
+                # once in a while: a NaN in any step since the last time shows in the sums
+                steps = step - reported
+                loss, norm = float(loss) / steps, float(norm) / steps
+                if not math.isfinite(loss + norm):
+                    raise UserError(
+                        f"the loss or its gradient is not finite between steps {reported + 1} and {step}, which were"
+                        f" not saved; start again with a lower --learning_rate (it is {config.learning_rate})"
+                    )
+                seconds = time.perf_counter() - began
+                rate, trained = steps * config.batch_size / seconds, trained + seconds
+
+                # once in a while: how well does it read captchas that it never saw?
+                improved = False
+                if evaluate_now:
+                    captchas, characters, count = captcha_model.score(model, validation)
+                    if improved := captchas / count > best["captcha_accuracy"]:
+                        best = {"step": step, "captcha_accuracy": captchas / count}
+                    minutes, left = divmod((config.max_steps - step) * config.batch_size / rate, 60)
+                    say(
+                        f"step {step}/{config.max_steps}  loss {loss:.4f}  captcha {captchas / count:.2%}  character"
+                        f" {characters / count / config.length:.2%} of {count}  {rate:.0f} images/s"
+                        f"  {minutes:.0f}:{left:02.0f} left"
+                    )
+
+                # once in a while: make sure that a stop loses nothing
+                try:
+                    if improved:
+                        captcha_save.write(folder, captcha_save.BEST, step, model, optimizer, about | {"best": best})
+                        captcha_save.keep(folder, captcha_save.BEST, 1)
+                    if save_now:
+                        captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
+                        captcha_save.keep(folder, captcha_save.LATEST, config.keep_checkpoints)
+                        say(f"saved step {step}")
+                except OSError as error:
+                    say(f"warning: {folder}: step {step} cannot be saved ({error.strerror})")
+                    if ends:
+                        raise
+                reported, loss, norm, began = step, 0.0, 0.0, time.perf_counter()
+
+            if caught:
+                say(f"stopped by {signal.Signals(caught[0]).name} after step {step}; run the same command to go on")
+                return 128 + caught[0]
+            if step == first_step:
+                say(f"step {step} is reached; --max_steps with a larger number trains on")
+                return 0
+            say(
+                f"trained {step - first_step} steps in {trained:.0f} s, {waited / trained:.1%} of it waiting for data;"
+                f" best captcha accuracy {best['captcha_accuracy']:.2%}, at step {best['step']}"
+            )
+            return 0
+
+
+def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
+    """AdamW (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101); warm-up, then a cosine down to 0."""
+    warmup_steps = min(config.warmup_steps, config.max_steps - 1)
+    learning_rate = keras.optimizers.schedules.CosineDecay(
+        0.0, config.max_steps - warmup_steps, warmup_target=config.learning_rate, warmup_steps=warmup_steps
+    )
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)  # before a restore, so that there is something to restore into
+    return optimizer
+
+
+def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:
+    """A function (images, labels) → (loss, norm of its gradient), float32 scalars; each call is one step."""
+
+    @tf.function
+    def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)  # [batch, length, classes]
+            loss = tf.reduce_mean(captcha_model.loss(logits, labels, config.label_smoothing))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss, tf.linalg.global_norm(gradients)
+
+    return train_step
+
+
+def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
+    """Going on with another experiment than was begun would give the results of neither."""
+    different = config.differences(captcha_save.saved_config(commit))
+    different += [f"the {split} set is another one" for split in data if data[split] != commit["data"][split]]
+    if different:
+        raise UserError(
+            f"{commit['path'].with_suffix('')}: cannot be gone on from: {'; '.join(different)}; set that back, or start"
+            " fresh in another folder (--save_dir)"
+        )
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that SIGINT or SIGTERM adds its number to, so that the step under way can be finished and saved."""
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _progress(total: int, done: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """(say, advance): a line on standard output, and on a terminal a bar below the lines."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("step", total=total, completed=done)
+        yield console.print, lambda: bar.advance(task)
+
+
+def main() -> int:
+    config, _ = parse_args(__doc__, FIELDS)
+    return train(config)
+
+
+if __name__ == "__main__":
+    run(main)
