@@ -152,10 +152,13 @@ def _state(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, l
 
 
 def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, str]:
-    """Place → name, shape and dtype of every variable, by which a checkpoint of another network is known."""
+    """Place → kind, shape and dtype of every variable, by which a checkpoint of another network is known.
+
+    The kind is Keras's name without the numbers, which count the layers that the process has made before.
+    """
     places = {"model": model.variables} | ({"optimizer": optimizer.variables} if optimizer else {})
     return {
-        f"{owner} {i}": f"{variable.path.split('/')[-1]} {list(variable.shape)} {variable.dtype}"
+        f"{owner} {i}": f"{re.sub('[0-9]', '', variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
         for owner, variables in places.items()
         for i, variable in enumerate(variables)
     }

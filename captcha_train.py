@@ -97,19 +97,17 @@ def train(config: Config) -> int:
                 rate, trained = steps * config.batch_size / seconds, trained + seconds
 
                 # once in a while: how well does it read captchas that it never saw?
-                improved = False
+                improved, told = False, f"step {step}/{config.max_steps}  loss {loss:.4f}"
                 if evaluate_now:
                     captchas, characters, count = captcha_model.score(model, validation)
-                    if improved := captchas / count > best["captcha_accuracy"]:
-                        best = {"step": step, "captcha_accuracy": captchas / count}
+                    accuracy = captchas / count
+                    if improved := not best["step"] or accuracy > best["captcha_accuracy"]:
+                        best = {"step": step, "captcha_accuracy": accuracy}
+                    told += f"  captcha {accuracy:.2%}  character {characters / count / config.length:.2%} of {count}"
                     minutes, left = divmod((config.max_steps - step) * config.batch_size / rate, 60)
-                    say(
-                        f"step {step}/{config.max_steps}  loss {loss:.4f}  captcha {captchas / count:.2%}  character"
-                        f" {characters / count / config.length:.2%} of {count}  {rate:.0f} images/s"
-                        f"  {minutes:.0f}:{left:02.0f} left"
-                    )
+                    told += f"  {rate:.0f} images/s  {minutes:.0f}:{left:02.0f} left"
 
-                # once in a while: make sure that a stop loses nothing
+                # once in a while: make sure that a stop loses nothing; "saved" means that it is on the disk
                 try:
                     if improved:
                         captcha_save.write(folder, captcha_save.BEST, step, model, optimizer, about | {"best": best})
@@ -117,11 +115,13 @@ def train(config: Config) -> int:
                     if save_now:
                         captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
                         captcha_save.keep(folder, captcha_save.LATEST, config.keep_checkpoints)
-                        say(f"saved step {step}")
+                        told += "  saved"
                 except OSError as error:
-                    say(f"warning: {folder}: step {step} cannot be saved ({error.strerror})")
+                    told += f"  warning: not saved: {error.strerror}: {folder}"
                     if ends:
                         raise
+                finally:
+                    say(told)
                 reported, loss, norm, began = step, 0.0, 0.0, time.perf_counter()
 
             if caught:

@@ -1,0 +1,43 @@
+"""Captchas drawn a second, with one process and with all cores, in turn.
+
+python benchmarks/producer.py [--count 30000] [--rounds 3]
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from captcha_config import Config
+from captcha_producer import produce
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=30000, help="captchas in a set")
+    parser.add_argument("--rounds", type=int, default=3, help="sets with each number of processes")
+    args = parser.parse_args()
+    cores = os.cpu_count()
+    rates: dict[int, list[float]] = {1: [], cores: []}
+    for _ in range(args.rounds):  # in turn, since the speed of a machine drifts
+        for workers, measured in rates.items():
+            with tempfile.TemporaryDirectory() as folder:
+                config = replace(Config(), workers=workers, tfrecords_dir=f"{folder}/tfrecords")
+                began = time.perf_counter()
+                produce(args.count, Path(folder) / "images" / "train", config)
+                measured.append(args.count / (time.perf_counter() - began))
+    print(f"{'processes':>9}  images/s (median, least to greatest)")
+    for workers, measured in rates.items():
+        print(f"{workers:>9}  {statistics.median(measured):.0f}, {min(measured):.0f} to {max(measured):.0f}")
+    ratios = [many / one for one, many in zip(*rates.values(), strict=True)]
+    print(f"{cores} processes draw {statistics.median(ratios):.2f} times as fast as one (median of the rounds)")
+
+
+if __name__ == "__main__":
+    main()
