@@ -1,11 +1,12 @@
 # make train   the main job: set up, draw the two sets where they are missing, train, evaluate
-# make test    set up and pass the tests          make check   ruff        make bench   the benchmarks
-# make setup   the set-up alone, into .venv       make clean   remove what was drawn and trained
+# make test    set up and pass the tests          make check   ruff
+# make setup   the set-up alone, into .venv       make bench   the benchmarks
+# make clean   remove what was drawn and trained  make faults  a thousand injected faults, some 30 minutes
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test check bench clean
+.PHONY: train setup test faults check bench clean
 
 train: tfrecords/train.json tfrecords/validation.json
 	$(RUN) captcha_train.py
@@ -33,6 +34,9 @@ setup: .venv/.done
 
 test: .venv/.done-dev
 	$(RUN) -m pytest
+
+faults: .venv/.done-dev
+	$(RUN) tests/faults/faults.py --count 1000
 
 check: .venv/.done-dev
 	$(RUN) -m ruff check .

@@ -48,7 +48,7 @@ class Config:
     # Producing
     images_per_shard: int = option(1000, "captchas in one TFRecord file", 1, 1_000_000, free=True)
     workers: int = option(0, "processes that draw (0: one for each core)", 0, 1024, free=True)
-    tfrecords_dir: str = option("tfrecords", "folder of the TFRecord files", free=True)
+    tfrecords_dir: str = option("tfrecords", "folder of the TFRecord files, seen from the one you run in", free=True)
 
     # Data
     memory_budget: int = option(1024, "most memory the decoded training images may take, MiB", 1, 1 << 20, free=True)
@@ -68,7 +68,7 @@ class Config:
     eval_every: int = option(100, "steps between two evaluations on the validation split", 1, 10**6, free=True)
     save_every: int = option(100, "steps between two checkpoints", 1, 10**6, free=True)
     keep_checkpoints: int = option(3, "newest checkpoints kept, beside the best one", 1, 1000, free=True)
-    save_dir: str = option("save", "folder of the checkpoints and the log", free=True)
+    save_dir: str = option("save", "folder of the checkpoints, seen from the one you run in", free=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -6,12 +6,13 @@ training_batches(images, labels, ...)       shuffled, shifted; the order depends
 evaluation_batches(images, labels, ...)     once over everything
 """
 
+import contextlib
 import hashlib
-import json
 from pathlib import Path
 
 from captcha_config import Config, UserError
 from captcha_model import grey
+from captcha_producer import read_sealed, write_sealed
 
 import numpy as np
 import tensorflow as tf
@@ -28,16 +29,16 @@ def read_manifest(split: str, config: Config) -> dict:
     path = Path(config.tfrecords_dir) / f"{split}.json"
     make = f"produce it: python captcha_producer.py -n 30000 -p images/{split}"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: manifest[name] for name in ("characters", "length", "width", "height")}
-        shards = [(shard["name"], shard["records"], shard["bytes"], shard["sha256"]) for shard in manifest["shards"]]
-        if sum(records for _, records, _, _ in shards) != manifest["count"]:
-            raise ValueError("its counts do not add up")
+        manifest = read_sealed(path)
     except FileNotFoundError as error:
         raise UserError(f"{path.absolute()}: there is no such set; {make}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
-    different = [f"{k} {v!r}, not {getattr(config, k)!r}" for k, v in found.items() if v != getattr(config, k)]
+    different = [
+        f"{name} {manifest[name]!r}, not {getattr(config, name)!r}"
+        for name in ("characters", "length", "width", "height")
+        if manifest[name] != getattr(config, name)
+    ]
     if different:
         raise UserError(f"{path}: the set was drawn with {'; '.join(different)}; set the config to match, or {make}")
     return manifest
@@ -66,7 +67,7 @@ def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
             f"{split}: {count} decoded images take {needed // MIB + 1} MiB, more than memory_budget"
             f" {config.memory_budget} MiB; raise it (--memory_budget), or produce fewer captchas"
         )
-    paths = [_check_shard(Path(config.tfrecords_dir) / shard["name"], shard) for shard in manifest["shards"]]
+    paths = check_shards(split, manifest, config)
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(list(config.characters), np.arange(len(config.characters), dtype=np.int32)),
         default_value=-1,
@@ -75,33 +76,60 @@ def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
     records = records.map(lambda record: _parse(record, table, config), tf.data.AUTOTUNE)
     images = np.empty((count, config.height, config.width, 1), np.uint8)
     labels = np.empty((count, config.length), np.int32)
-    start = 0
-    for batch_images, batch_labels, texts in records.batch(256).prefetch(2):
-        end = start + len(texts)
-        images[start:end], labels[start:end] = batch_images, batch_labels
-        wrong = np.flatnonzero((labels[start:end] < 0).any(axis=1))
-        if wrong.size:
-            text = texts[wrong[0]].numpy().decode()
-            raise UserError(
-                f"{split}: record {start + wrong[0]} is labelled {text!r}, which is not {config.length} of the"
-                f" characters {config.characters!r}; produce the set again"
-            )
-        start = end
+    end = 0
+    try:
+        for batch_images, batch_labels, texts in records.batch(256).prefetch(2):
+            start, end = end, end + len(texts)
+            if end > count:
+                break
+            images[start:end], labels[start:end] = batch_images, batch_labels
+            wrong = np.flatnonzero((labels[start:end] < 0).any(axis=1))
+            if wrong.size:
+                text = texts[wrong[0]].numpy().decode(errors="replace")
+                raise UserError(
+                    f"{split}: record {start + wrong[0]} is labelled {text!r}, which is not {config.length} of the"
+                    f" characters {config.characters!r}; produce the set again"
+                )
+    except tf.errors.OpError as error:
+        what = error.message.partition("\n")[0][:200]
+        raise UserError(f"{split}: cannot be read after {end} records ({what}); produce it again") from error
+    if end != count:
+        raise UserError(f"{split}: has not the {count} records that the manifest says; produce the set again")
     return images, labels
 
 
-def _check_shard(path: Path, shard: dict) -> str:
-    """Raise UserError unless the file is the one that the manifest speaks of: TFRecord's own checks miss some cuts."""
+def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
+    """Raise UserError unless the shards are those that the manifest speaks of; returns their paths.
+
+    Files that were checked before, and have the same size and time since, are not read again: bit rot shows in the
+    checksum that each record has. (That alone would not do: it misses a file cut between two records.)
+    """
     again = "produce the set again, or copy that file again"
+    folder = Path(config.tfrecords_dir)
+    memory = folder / f".{split}.checked"
     try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: the shard is missing; {again}") from error
-    if len(content) != shard["bytes"]:
-        raise UserError(f"{path}: has {len(content)} bytes, the manifest says {shard['bytes']}; {again}")
-    if hashlib.sha256(content).hexdigest() != shard["sha256"]:
-        raise UserError(f"{path}: its sha256 is not the manifest's: the file was damaged or exchanged; {again}")
-    return str(path)
+        checked = read_sealed(memory)
+    except (OSError, ValueError):
+        checked = {}
+    now = {}
+    for shard in manifest["shards"]:
+        path = folder / shard["name"]
+        try:
+            status = path.stat()
+            now[shard["name"]] = [status.st_size, status.st_mtime_ns, status.st_ino, shard["sha256"]]
+            if checked.get(shard["name"]) == now[shard["name"]]:
+                continue
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: the shard is missing; {again}") from error
+        if status.st_size != shard["bytes"]:
+            raise UserError(f"{path}: has {status.st_size} bytes, the manifest says {shard['bytes']}; {again}")
+        if sha256 != shard["sha256"]:
+            raise UserError(f"{path}: its sha256 is not the manifest's: the file was damaged or exchanged; {again}")
+    if now != checked:
+        with contextlib.suppress(OSError):  # a set on a disk that cannot be written is checked each time
+            write_sealed(memory, now)
+    return [str(folder / name) for name in now]
 
 
 def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config):

@@ -160,7 +160,7 @@ def _replace(records_dir: Path, split: str, manifest: dict, new_records: Path, i
     shutil.rmtree(images_dir, ignore_errors=True)
     new_images.rename(images_dir)
     sync(records_dir)
-    write_whole(records_dir / f"{split}.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_sealed(records_dir / f"{split}.json", manifest)
 
 
 def sync(path: Path) -> None:
@@ -174,13 +174,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that, whatever happens, it is there as a whole or as it was before."""
+def write_sealed(path: Path, values: dict) -> None:
+    """Write a JSON file with a checksum in it. Whatever happens, it is there as a whole or as it was before."""
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
+    text = json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False)
+    new.write_text(text + "\n", encoding="utf-8")
     sync(new)
     new.replace(path)
     sync(path.parent)
+
+
+def read_sealed(path: Path) -> dict:
+    """What write_sealed wrote. Raises ValueError where a value is not the one that was written, OSError as usual."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
+        raise ValueError("its checksum is wrong")
+    return values
+
+
+def _checksum(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ what a commit in save/.pending/ speaks of is not in force and is swept.
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captcha_config import Config, UserError
-from captcha_producer import sync, write_whole
+from captcha_producer import read_sealed, sync, write_sealed
 
 import filelock
 import keras
@@ -73,14 +72,15 @@ def write(folder: Path, name: str, step: int, model: keras.Model, optimizer: ker
             **about,
         }
         _remove(folder / f"{stem}.json")  # the same step, saved before an earlier one was gone back to
-        write_whole(pending / f"{stem}.json", json.dumps(commit, ensure_ascii=False))
+        write_sealed(pending / f"{stem}.json", commit)
         for path in files:
             path.replace(folder / path.name)
         sync(folder)
         (pending / f"{stem}.json").replace(folder / f"{stem}.json")
         sync(folder)
     except tf.errors.OpError as error:
-        raise OSError(error.error_code, error.message, str(folder)) from error
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]  # TensorFlow wraps the system's words in more
+        raise OSError(error.error_code, reason, str(folder)) from error
     finally:
         _sweep(folder)
 
@@ -102,13 +102,15 @@ def newest(folder: Path, *names: str) -> dict | None:
     damaged = []
     for path in sorted((path for name in names for path in _commits(folder, name)), key=_step, reverse=True):
         try:
-            commit = json.loads(path.read_text(encoding="utf-8"))
+            commit = read_sealed(path)
             wrong = [file for file, sha256 in commit["files"].items() if _sha256(path.parent / file) != sha256]
             if not wrong:
                 return {**commit, "path": path}
             reason = f"{wrong[0]} is not as it was written"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or "its commit file is not as it was written"
+        except OSError as error:
+            reason = f"{error.strerror}: {Path(error.filename).name}"
+        except ValueError as error:
+            reason = f"{path.name}: {error}"
         damaged.append(path)
         print(f"warning: {path.with_suffix('')}: damaged ({reason}); passed over", file=sys.stderr)
     if damaged or any(re.match(rf"({'|'.join(names)})-\d+\.", path.name) for path in folder.glob("*")):

@@ -36,8 +36,8 @@ def train(config: Config) -> int:
     Returns:
       The exit status: 0, or 128 + the number of the signal that stopped it.
     Raises:
-      UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work.
-      OSError: there is no place for the last checkpoint.
+      UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work;
+        the last step cannot be saved.
     """
     manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
     folder = Path(config.save_dir)
@@ -117,9 +117,13 @@ def train(config: Config) -> int:
                         captcha_save.keep(folder, captcha_save.LATEST, config.keep_checkpoints)
                         told += "  saved"
                 except OSError as error:
-                    told += f"  warning: not saved: {error.strerror}: {folder}"
+                    told += f"  warning: not saved: {error.strerror}"
                     if ends:
-                        raise
+                        good = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
+                        raise UserError(
+                            f"{folder}: step {step} cannot be saved ({error.strerror}); the last saved is"
+                            f" {good['path'].stem if good else 'none'}; make room, and run the same command again"
+                        ) from error
                 finally:
                     say(told)
                 reported, loss, norm, began = step, 0.0, 0.0, time.perf_counter()

@@ -60,11 +60,11 @@ def own_lines(stderr: str) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder and its content; the lock files, which hold nothing, left out."""
+    """Every file below a folder and its content; left out are the locks, and the notes of which files were checked."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file() and path.suffix not in (".lock", ".checked") and path.name != ".lock"
     }
 
 

@@ -1,10 +1,10 @@
 """What a person can do wrong: one line that says what, where and what to do; status 2; nothing changed on disk."""
 
-import json
 import os
 from dataclasses import replace
 
 import captcha_train
+from captcha_producer import read_sealed, write_sealed
 
 import pytest
 import tensorflow as tf
@@ -48,10 +48,10 @@ def mislabel(folder):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
-    manifest = json.loads((folder / "tfrecords" / "validation.json").read_text())
+    manifest = read_sealed(folder / "tfrecords" / "validation.json")
     content = path.read_bytes()
     manifest["shards"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (folder / "tfrecords" / "validation.json").write_text(json.dumps(manifest))
+    write_sealed(folder / "tfrecords" / "validation.json", manifest)
 
 
 def other_network(folder):

@@ -140,9 +140,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(config, fold
     before = files(folder)
     loss = captcha_model.loss
     monkeypatch.setattr(captcha_model, "loss", lambda *args: loss(*args) * np.nan)
-    with pytest.raises(
-        UserError, match="the loss or its gradient is not finite between steps 13 and 14, which were not saved"
-    ):
+    with pytest.raises(UserError, match="is not finite between steps 13 and 14, which were not saved"):
         captcha_train.train(replace(config, max_steps=20))
     assert files(folder) == before
 

@@ -1,0 +1,62 @@
+"""Every command in the README runs, as it is written but on smaller sets and for fewer steps."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.removeprefix(".venv/bin/")
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.strip().splitlines()
+]
+
+
+def shrunk(line: str) -> list[str]:
+    words = [sys.executable, str(ROOT / line.split()[1]), *shlex.split(line)[2:]]
+    for option, number in (("-n", "200"), ("--fresh", "60"), ("--max_steps", "8")):
+        if option in words:
+            words[words.index(option) + 1] = number
+    if words[1].endswith("captcha_train.py"):
+        few = {"--max_steps": "4", "--warmup_steps": "2", "--eval_every": "4", "--save_every": "4", "--batch_size": "8"}
+        words += [word for option, value in few.items() if option not in words for word in (option, value)]
+    return words
+
+
+@pytest.mark.slow
+def test_every_command_runs_in_the_order_of_the_page(tmp_path):
+    scripts = [line for line in COMMANDS if re.match(r"python \w+/?\w*\.py", line)]
+    assert len(scripts) >= 10
+    for line in scripts:
+        done = subprocess.run(shrunk(line), cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_make_train_runs_the_commands_that_the_readme_gives_for_people_without_make(tmp_path):
+    """By make's own word, with nothing set up and no set drawn."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "requirements.txt").touch()
+    said = subprocess.run(["make", "-n", "train"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    by_make = [line.removeprefix(".venv/bin/") for line in said.splitlines() if ".py" in line]
+    by_hand = [line for line in COMMANDS if re.match(r"python \w+\.py", line)][: len(by_make)]
+    assert by_make == by_hand
+
+
+def test_every_other_command_is_one_of_these():
+    others = {line for line in COMMANDS if not re.match(r"python \w+/?\w*\.py", line)}
+    known = {"make train", "make test", "python -m venv .venv", "python -m pip install -r requirements.txt"}
+    assert others <= known
+
+
+@pytest.mark.parametrize("target", ["train", "test", "setup", "check", "faults", "bench", "clean"])
+def test_the_makefile_has_the_target(target):
+    subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_every_file_on_the_map_exists():
+    names = re.findall(r"^(captcha_\w+\.py)", README, re.M)
+    assert sorted(names) == sorted(path.name for path in ROOT.glob("captcha_*.py"))
