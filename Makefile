@@ -45,6 +45,7 @@ check: .venv/.done-dev
 bench: .venv/.done
 	$(RUN) benchmarks/producer.py
 	$(RUN) benchmarks/training.py
+	$(RUN) benchmarks/saving.py
 
 clean:
 	rm -rf images/* tfrecords/* tfrecords/.[a-z]*.lock save/* save/.lock

@@ -60,6 +60,9 @@ def train(config: Config) -> int:
         if commit:
             captcha_save.restore(commit, model, optimizer)
             step, best = commit["step"], commit["best"]
+            if commit["path"].stem != f"{captcha_save.LATEST}-{step}":  # the run was killed between the two saves
+                captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
+            captcha_save.keep(folder, captcha_save.BEST, 1)
         train_step = build_train_step(model, optimizer, config)
         batches = iter(captcha_data.training_batches(images, labels, step, config))
 
@@ -69,8 +72,8 @@ def train(config: Config) -> int:
             say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}")
             first_step = reported = step
             loss = norm = waited = trained = 0.0
-            began = time.perf_counter()
-            while step < config.max_steps and not caught:
+            stopping, began = False, time.perf_counter()
+            while step < config.max_steps and not stopping:
                 asked = time.perf_counter()
                 batch = next(batches)
                 waited += time.perf_counter() - asked
@@ -79,7 +82,8 @@ def train(config: Config) -> int:
                 step += 1
                 advance()
 
-                ends = step == config.max_steps or bool(caught)
+                stopping = bool(caught)  # looked at once a step: a signal from here on ends the next one
+                ends = stopping or step == config.max_steps
                 evaluate_now = step == config.max_steps or step % config.eval_every == 0
                 save_now = ends or step % config.save_every == 0
                 if not evaluate_now and not save_now:
@@ -97,7 +101,7 @@ def train(config: Config) -> int:
                 rate, trained = steps * config.batch_size / seconds, trained + seconds
 
                 # once in a while: how well does it read captchas that it never saw?
-                improved, told = False, f"step {step}/{config.max_steps}  loss {loss:.4f}"
+                improved, before, told = False, best, f"step {step}/{config.max_steps}  loss {loss:.4f}"
                 if evaluate_now:
                     captchas, characters, count = captcha_model.score(model, validation)
                     accuracy = captchas / count
@@ -118,6 +122,7 @@ def train(config: Config) -> int:
                         told += "  saved"
                 except OSError as error:
                     told += f"  warning: not saved: {error.strerror}"
+                    best = before  # what is recorded as the best is on the disk
                     if ends:
                         good = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
                         raise UserError(
@@ -128,7 +133,7 @@ def train(config: Config) -> int:
                     say(told)
                 reported, loss, norm, began = step, 0.0, 0.0, time.perf_counter()
 
-            if caught:
+            if stopping:
                 say(f"stopped by {signal.Signals(caught[0]).name} after step {step}; run the same command to go on")
                 return 128 + caught[0]
             if step == first_step:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import captcha_producer
 import captcha_save
 import captcha_train
 from captcha_config import UserError
@@ -197,3 +198,48 @@ def test_dropouts_seed_is_part_of_a_checkpoint(config, folder):
     assert [variable.numpy().tolist() for variable in seeds] != moved
     captcha_save.restore(captcha_save.newest(folder / "save", captcha_save.LATEST), model, optimizer)
     assert [variable.numpy().tolist() for variable in seeds] == moved
+
+
+def test_a_commit_is_written_after_its_files_are_on_the_disk(config, folder, monkeypatch):
+    """The order of the syncs and the renames of one save."""
+    import captcha_model
+
+    model = captcha_model.build(SMALL)
+    optimizer = captcha_train.build_optimizer(model, SMALL)
+    trace = []
+    sync, replace_path = captcha_save.sync, Path.replace
+
+    def traced_sync(path):
+        trace.append(f"sync {path.relative_to(folder)}")
+        sync(path)
+
+    def traced_replace(path, target):
+        trace.append(f"move {path.relative_to(folder)} to {Path(target).relative_to(folder)}")
+        return replace_path(path, target)
+
+    monkeypatch.setattr(captcha_save, "sync", traced_sync)
+    monkeypatch.setattr(captcha_producer, "sync", traced_sync)
+    monkeypatch.setattr(Path, "replace", traced_replace)
+    captcha_save.write(folder / "save", captcha_save.LATEST, 5, model, optimizer, {})
+    assert trace == [
+        "sync save/.pending/ckpt-5.data-00000-of-00001",
+        "sync save/.pending/ckpt-5.index",
+        "sync save/.pending/.ckpt-5.json.new",
+        "move save/.pending/.ckpt-5.json.new to save/.pending/ckpt-5.json",
+        "sync save/.pending",
+        "move save/.pending/ckpt-5.data-00000-of-00001 to save/ckpt-5.data-00000-of-00001",
+        "move save/.pending/ckpt-5.index to save/ckpt-5.index",
+        "sync save",
+        "move save/.pending/ckpt-5.json to save/ckpt-5.json",
+        "sync save",
+    ]
+
+
+def test_the_data_state_of_a_checkpoint_is_one_number(config, folder):
+    """Nothing of the input pipeline is saved but the step: the commit has no more, and stays small."""
+    captcha_train.train(config)
+    commit = folder / "save" / "ckpt-12.json"
+    assert json.loads(commit.read_text())["step"] == 12
+    assert not list((folder / "save").glob("*iterator*"))
+    values = checkpoint_values(folder / "save", "ckpt-12")
+    assert all(name.startswith(("model/", "optimizer/", "save_counter")) for name in values)
