@@ -100,10 +100,15 @@ def _draw_chunk(indices: range, split: str, config: Config) -> list[tuple[str, b
     chunk = []
     for index in indices:
         text, image = draw(index, split, config)
-        encoded = io.BytesIO()
-        image.save(encoded, format="png", compress_level=PNG_COMPRESS_LEVEL)
-        chunk.append((text, encoded.getvalue()))
+        chunk.append((text, png(image)))
     return chunk
+
+
+def png(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
+    encoded = io.BytesIO()
+    image.save(encoded, format="png", compress_level=PNG_COMPRESS_LEVEL)
+    return encoded.getvalue()
 
 
 def _pool(workers: int) -> multiprocessing.pool.Pool:

@@ -42,8 +42,14 @@ def evaluate(config: Config, fresh: int = 0) -> dict:
     if not commit:
         raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
     own = {name: getattr(config, name) for name in FIELDS}
-    drawn_with = {name: tuple(values) for name, values in commit["drawn_with"].items()}
-    trained = dataclasses.replace(captcha_save.saved_config(commit), **own, **drawn_with)
+    drawn_with = commit["drawn_with"]
+    if fresh and drawn_with["source"]:
+        raise UserError(
+            f"--fresh: the network was trained on the images of {drawn_with['source']}/, which cannot be drawn; leave"
+            " it out to score the validation split"
+        )
+    fonts = {name: tuple(drawn_with[name]) for name in ("fonts", "font_sizes")}
+    trained = dataclasses.replace(captcha_save.saved_config(commit), **own, **fonts)
     model = captcha_model.build(trained, channels=3 if fresh else 1)
     captcha_save.restore(commit, model)
 

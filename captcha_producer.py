@@ -1,7 +1,8 @@
-"""Draw captchas: PNG files to look at, TFRecords to train on, and a manifest that says what there is.
+"""Draw captchas, or take in labelled images: PNGs to look at, TFRecords to train on, a manifest of what there is.
 
     python captcha_producer.py -n 30000 -p images/train
     python captcha_producer.py -n 3000 -p images/validation
+    python captcha_producer.py --source my_images -p images/train
 
 The folder's name is the split's. A new set is built aside and takes an earlier one's place when it is complete.
 """
@@ -18,10 +19,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from captcha_config import Config, UserError, parse_args, run
-from captcha_draw import check_fonts, draw_many, track
+from captcha_draw import check_fonts, draw_many, png, track
+from captcha_open import labelled_images, open_image
 
 import filelock
 import tensorflow as tf
+from PIL import Image
 
 FIELDS = (
     "characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard", "workers",
@@ -45,12 +48,47 @@ def produce(count: int, images_dir: Path, config: Config, *, images: bool = True
       OSError: a folder cannot be written. The earlier set is untouched then.
     """
     images_dir = Path(os.path.abspath(images_dir))
+    check_fonts(config)
+    drawn = track(draw_many(count, images_dir.name, config), count, f"drawing {images_dir.name}")
+    return _write_set(drawn, count, images_dir, config, images, source=None)
+
+
+def take_in(folder: Path, images_dir: Path, config: Config, *, images: bool = True, leave_out: bool = False) -> dict:
+    """Make a split of labelled images (LABEL.png or anything_LABEL.png), resized to the config's size.
+
+    Args:
+      folder: the images, PNG or JPEG.
+      leave_out: leave out the files that have something wrong, which otherwise stop it all.
+    Returns and raises:
+      As produce does; and UserError, with every problem there is, before anything is written.
+    """
+    good, problems = labelled_images(folder, config)
+    if problems and not leave_out:
+        raise UserError(
+            "\n  ".join([f"{folder}: nothing was written; mend these, or leave them out with --leave_out:", *problems])
+        )
+    if not good:
+        raise UserError(f"{folder}: none of its {len(problems)} files can be used")
+    taken = track((_taken(path, text, config) for path, text in good), len(good), f"taking in {folder}")
+    return _write_set(taken, len(good), Path(os.path.abspath(images_dir)), config, images, source=folder.name)
+
+
+def _taken(path: Path, text: str, config: Config) -> tuple[str, bytes]:
+    image = open_image(path)
+    if image.size != (config.width, config.height):
+        image = image.resize((config.width, config.height), Image.Resampling.BICUBIC)
+    return text, png(image)
+
+
+def _write_set(
+    items: Iterator[tuple[str, bytes]], count: int, images_dir: Path, config: Config, images: bool, source: str | None
+) -> dict:
+    """Write (text, PNG) pairs as a split, aside, and then put it in place."""
     split, records_dir = images_dir.name, Path(config.tfrecords_dir)
     if not re.fullmatch(r"[\w-]+", split):
         raise UserError(f"-p {images_dir}: the folder's name is the split's; use letters, digits, _ and - in it")
-    check_fonts(config)
     records_dir.mkdir(parents=True, exist_ok=True)
-    with _only_producer(records_dir / f".{split}.lock"):
+    with _only_producer(records_dir / f".{split}.lock"), contextlib.closing(items):
         _check_ours(images_dir)
         new_records, new_images = records_dir / f".{split}.new", images_dir.with_name(f".{split}.new")
         try:
@@ -58,12 +96,11 @@ def produce(count: int, images_dir: Path, config: Config, *, images: bool = True
                 shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
                 folder.mkdir(parents=True)
             (new_images / DRAWN).touch()
-            with contextlib.closing(track(draw_many(count, split, config), count, f"drawing {split}")) as drawn:
-                shards = [
-                    _write_shard(new_records / name, indices, drawn, new_images if images else None)
-                    for name, indices in _shard_plan(split, count, config.images_per_shard)
-                ]
-            manifest = _manifest(split, count, config, shards)
+            shards = [
+                _write_shard(new_records / name, indices, items, new_images if images else None)
+                for name, indices in _shard_plan(split, count, config.images_per_shard)
+            ]
+            manifest = _manifest(split, count, config, shards, source)
             _replace(records_dir, split, manifest, new_records, images_dir, new_images)
         finally:
             for folder in (new_records, new_images):
@@ -131,9 +168,10 @@ def _write_shard(path: Path, indices: range, drawn: Iterator[tuple[str, bytes]],
     }
 
 
-def _manifest(split: str, count: int, config: Config, shards: list[dict]) -> dict:
+def _manifest(split: str, count: int, config: Config, shards: list[dict], source: str | None) -> dict:
     return {
         "split": split,
+        "source": source,  # the folder of one's own images, or null where they were drawn
         "count": count,
         "characters": config.characters,
         "length": config.length,
@@ -198,15 +236,22 @@ def _checksum(values: dict) -> str:
 
 def main() -> None:
     def extras(parser):
-        parser.add_argument("-n", "--count", type=int, required=True, help="captchas to draw")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("-n", "--count", type=int, help="captchas to draw")
+        what.add_argument("--source", type=Path, help="folder of labelled images to take in instead")
         parser.add_argument("-p", "--path", type=Path, required=True, help="folder for the PNGs, named as the split")
         parser.add_argument("--no-images", action="store_true", help="write the TFRecords alone")
+        parser.add_argument("--leave_out", action="store_true", help="with --source: leave out what cannot be used")
 
     config, args = parse_args(__doc__, FIELDS, extras)
-    if not 1 <= args.count <= 10**9:
+    if args.source:
+        manifest = take_in(args.source, args.path, config, images=not args.no_images, leave_out=args.leave_out)
+    elif 1 <= args.count <= 10**9:
+        manifest = produce(args.count, args.path, config, images=not args.no_images)
+    else:
         raise UserError(f"-n {args.count} is out of range; it must be from 1 to {10**9}")
-    manifest = produce(args.count, args.path, config, images=not args.no_images)
-    print(f"{manifest['split']}: {args.count} captchas in {len(manifest['shards'])} shards in {config.tfrecords_dir}/")
+    shards = len(manifest["shards"])
+    print(f"{manifest['split']}: {manifest['count']} captchas in {shards} shards in {config.tfrecords_dir}/")
 
 
 if __name__ == "__main__":

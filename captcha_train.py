@@ -45,7 +45,7 @@ def train(config: Config) -> int:
         about = {
             "config": dataclasses.asdict(config),
             "data": {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()},
-            "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes")},
+            "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes", "source")},
         }
         commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
         if commit:

@@ -19,7 +19,7 @@ import captcha_data
 import captcha_model
 import captcha_save
 import captcha_train
-from captcha_config import Config
+from captcha_config import Config, run
 
 import tensorflow as tf
 
@@ -68,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import captcha_data
 import captcha_model
 import captcha_train
-from captcha_config import Config
+from captcha_config import Config, run
 
 import keras
 import numpy as np
@@ -101,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,6 +5,9 @@ import shlex
 import subprocess
 import sys
 
+from captcha_config import Config
+from captcha_draw import draw
+
 import pytest
 from conftest import ROOT
 
@@ -21,6 +24,10 @@ def shrunk(line: str) -> list[str]:
     for option, number in (("-n", "200"), ("--fresh", "60"), ("--max_steps", "8")):
         if option in words:
             words[words.index(option) + 1] = number
+    if words[1].endswith("producer.py") and "benchmarks" in words[1]:
+        words += ["--count", "100", "--rounds", "1"]
+    if words[1].endswith("training.py"):
+        words += ["--seeds", "1", "--max_steps", "3"]
     if words[1].endswith("captcha_train.py"):
         few = {"--max_steps": "4", "--warmup_steps": "2", "--eval_every": "4", "--save_every": "4", "--batch_size": "8"}
         words += [word for option, value in few.items() if option not in words for word in (option, value)]
@@ -31,6 +38,11 @@ def shrunk(line: str) -> list[str]:
 def test_every_command_runs_in_the_order_of_the_page(tmp_path):
     scripts = [line for line in COMMANDS if re.match(r"python \w+/?\w*\.py", line)]
     assert len(scripts) >= 10
+    for split, count in (("train", 12), ("validation", 5)):  # the images of one's own that the page speaks of
+        (tmp_path / "my_images" / split).mkdir(parents=True)
+        for i in range(count):
+            text, image = draw(i, f"own {split}", Config())
+            image.save(tmp_path / "my_images" / split / f"{i}_{text}.png")
     for line in scripts:
         done = subprocess.run(shrunk(line), cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
