@@ -1,12 +1,12 @@
 # make train   the main job: set up, draw the two sets where they are missing, train, evaluate
 # make test    set up and pass the tests          make check   ruff
 # make setup   the set-up alone, into .venv       make bench   the benchmarks
-# make clean   remove what was drawn and trained  make faults  a thousand injected faults, some 30 minutes
+# make faults  a thousand injected faults, some 20 minutes
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test faults check bench clean
+.PHONY: train setup test faults check bench
 
 train: tfrecords/train.json tfrecords/validation.json
 	$(RUN) captcha_train.py
@@ -46,6 +46,3 @@ bench: .venv/.done
 	$(RUN) benchmarks/producer.py
 	$(RUN) benchmarks/training.py
 	$(RUN) benchmarks/saving.py
-
-clean:
-	rm -rf images/* tfrecords/* tfrecords/.[a-z]*.lock save/* save/.lock

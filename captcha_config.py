@@ -9,6 +9,7 @@ import dataclasses
 import os
 import signal
 import sys
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ class Config:
             raise UserError(f"characters: {blank[0]!r} cannot be seen in an image; leave it out")
         if not self.font_sizes:
             raise UserError("font_sizes: give one size or more")
+        if self.shift >= min(self.width, self.height):
+            raise UserError(f"shift: {self.shift} must be less than width {self.width} and height {self.height}")
         if len(self.channels) < 2:
             raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
 
@@ -100,7 +103,7 @@ class Config:
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Refuse a value of the wrong type or out of range; in a tuple, every item counts."""
-    many = isinstance(field.default, tuple)
+    many = typing.get_origin(field.type) is tuple
     if many != isinstance(value, tuple):
         raise UserError(f"{field.name}: {value!r} must be {'a tuple' if many else 'one value'}")
     kind, low, high = _kind(field), field.metadata["low"], field.metadata["high"]
@@ -113,7 +116,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
 
 def _kind(field: dataclasses.Field) -> type:
     """The type of a field's value, or of one item of it."""
-    return field.type.__args__[0] if isinstance(field.default, tuple) else field.type
+    return field.type.__args__[0] if typing.get_origin(field.type) is tuple else field.type
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -165,6 +168,9 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:  # no permission, no space, not a folder: the system's own words, and the path
         where = f": {error.filename}" if error.filename else ""
         print(f"{Path(sys.argv[0]).name}: error: {error.strerror or error}{where}", file=sys.stderr)
+        status = 2
+    except MemoryError:
+        print(f"{Path(sys.argv[0]).name}: error: out of memory; use smaller numbers", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)

@@ -8,11 +8,12 @@ evaluation_batches(images, labels, ...)     once over everything
 
 import contextlib
 import hashlib
+import shlex
 from pathlib import Path
 
 from captcha_config import Config, UserError
 from captcha_model import grey
-from captcha_producer import read_sealed, write_sealed
+from captcha_producer import read_sealed, sha256, write_sealed
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ def read_manifest(split: str, config: Config) -> dict:
       UserError: there is none, it is no manifest, or its captchas have other characters, length or size.
     """
     path = Path(config.tfrecords_dir) / f"{split}.json"
-    make = f"produce it: python captcha_producer.py -n 30000 -p images/{split}"
+    make = f"produce it: {_command(split, config)}"
     try:
         manifest = read_sealed(path)
     except FileNotFoundError as error:
@@ -42,6 +43,15 @@ def read_manifest(split: str, config: Config) -> dict:
     if different:
         raise UserError(f"{path}: the set was drawn with {'; '.join(different)}; set the config to match, or {make}")
     return manifest
+
+
+def _command(split: str, config: Config) -> str:
+    """What to type to produce a set like the config's."""
+    words = ["python", "captcha_producer.py", "-n", 3000 if split == "validation" else 30000, "-p", f"images/{split}"]
+    for name in ("characters", "length", "width", "height", "tfrecords_dir"):
+        if getattr(config, name) != getattr(Config, name):
+            words += [f"--{name}", getattr(config, name)]
+    return shlex.join(map(str, words))
 
 
 def fingerprint(manifest: dict) -> str:
@@ -119,12 +129,12 @@ def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
             now[shard["name"]] = [status.st_size, status.st_mtime_ns, status.st_ino, shard["sha256"]]
             if checked.get(shard["name"]) == now[shard["name"]]:
                 continue
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = sha256(path)
         except FileNotFoundError as error:
             raise UserError(f"{path}: the shard is missing; {again}") from error
         if status.st_size != shard["bytes"]:
             raise UserError(f"{path}: has {status.st_size} bytes, the manifest says {shard['bytes']}; {again}")
-        if sha256 != shard["sha256"]:
+        if found != shard["sha256"]:
             raise UserError(f"{path}: its sha256 is not the manifest's: the file was damaged or exchanged; {again}")
     if now != checked:
         with contextlib.suppress(OSError):  # a set on a disk that cannot be written is checked each time

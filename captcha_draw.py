@@ -5,11 +5,15 @@ draw_many(count, split, config)             all of a split, as PNG files, in ord
 check_fonts(config)                         can a reader tell the characters apart?
 """
 
+import collections
+import concurrent.futures
+import concurrent.futures.process
+import contextlib
 import functools
 import importlib.util
 import io
+import itertools
 import multiprocessing
-import multiprocessing.pool
 import os
 import random
 import re
@@ -89,11 +93,24 @@ def draw_many(count: int, split: str, config: Config) -> Iterator[tuple[str, byt
       (text, PNG file as bytes), in order.
     """
     check_fonts(config)
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    workers = min(config.workers or os.cpu_count() or 1, max(len(chunks), 1))
-    with _pool(workers) as pool:
-        for chunk in pool.imap(functools.partial(_draw_chunk, split=split, config=config), chunks):
-            yield from chunk
+    starts = range(0, count, CHUNK)
+    chunks = (range(start, min(start + CHUNK, count)) for start in starts)
+    workers = min(config.workers or os.cpu_count() or 1, len(starts))
+    context = multiprocessing.get_context("spawn")
+    executor = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
+    try:
+        with _importing_this_file_alone():  # the first tasks start the workers
+            drawing = collections.deque(
+                executor.submit(_draw_chunk, chunk, split, config) for chunk in itertools.islice(chunks, 4 * workers)
+            )
+        while drawing:
+            yield from drawing.popleft().result()
+            for chunk in itertools.islice(chunks, 1):
+                drawing.append(executor.submit(_draw_chunk, chunk, split, config))
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise UserError("a process that draws was killed; make room in memory, or use fewer (--workers)") from error
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _draw_chunk(indices: range, split: str, config: Config) -> list[tuple[str, bytes]]:
@@ -111,15 +128,16 @@ def png(image: Image.Image) -> bytes:
     return encoded.getvalue()
 
 
-def _pool(workers: int) -> multiprocessing.pool.Pool:
-    """Processes that import this file alone.
+@contextlib.contextmanager
+def _importing_this_file_alone() -> Iterator[None]:
+    """Let new processes take this file for the main script.
 
-    They would import the main script too, and TensorFlow with it: seconds and hundreds of megabytes for each.
+    They would import the real one, and TensorFlow with it: seconds and hundreds of megabytes for each.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = sys.modules[__name__]
     try:
-        return multiprocessing.get_context("spawn").Pool(workers, _start_worker)
+        yield
     finally:
         sys.modules["__main__"] = main
 
@@ -150,7 +168,7 @@ def track(items: Iterable, total: int, what: str) -> Iterator:
     for done, item in enumerate(items, 1):
         now = time.monotonic()
         if now - last > PLAIN_SECONDS or done == total:
-            last, rate = now, done / (now - start)
+            last, rate = now, done / max(now - start, 1e-9)
             left = (total - done) / rate
             print(f"{what}: {done} of {total}, {rate:.0f} images/s, {left:.0f} s left", file=sys.stderr, flush=True)
         yield item

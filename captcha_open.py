@@ -41,7 +41,9 @@ def open_image(path: Path) -> Image.Image:
         raise UserError(f"{path}: has far more than {MOST_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:
         raise UserError(f"{path}: is neither a PNG nor a JPEG; convert it or leave it out") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow has a word of its own for each kind of damage
+    except UserError:
+        raise
+    except Exception as error:  # Pillow has another exception for each kind of damage
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read ({reason}); replace it or leave it out") from error
 

@@ -65,7 +65,7 @@ def take_in(folder: Path, images_dir: Path, config: Config, *, images: bool = Tr
     good, problems = labelled_images(folder, config)
     if problems and not leave_out:
         raise UserError(
-            "\n  ".join([f"{folder}: nothing was written; mend these, or leave them out with --leave_out:", *problems])
+            "\n  ".join([f"{folder}: nothing was written; mend these, or leave them out with --leave-out:", *problems])
         )
     if not good:
         raise UserError(f"{folder}: none of its {len(problems)} files can be used")
@@ -88,31 +88,35 @@ def _write_set(
     if not re.fullmatch(r"[\w-]+", split):
         raise UserError(f"-p {images_dir}: the folder's name is the split's; use letters, digits, _ and - in it")
     records_dir.mkdir(parents=True, exist_ok=True)
-    with _only_producer(records_dir / f".{split}.lock"), contextlib.closing(items):
+    images_dir.parent.mkdir(parents=True, exist_ok=True)
+    new_records, new_images = records_dir / f".{split}.new", images_dir.with_name(f".{split}.new")
+    with contextlib.closing(items), _only_producer(records_dir, split), _only_producer(images_dir.parent, split):
         _check_ours(images_dir)
-        new_records, new_images = records_dir / f".{split}.new", images_dir.with_name(f".{split}.new")
         try:
             for folder in (new_records, new_images):
                 shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
-                folder.mkdir(parents=True)
+                folder.mkdir()
             (new_images / DRAWN).touch()
             shards = [
                 _write_shard(new_records / name, indices, items, new_images if images else None)
                 for name, indices in _shard_plan(split, count, config.images_per_shard)
             ]
             manifest = _manifest(split, count, config, shards, source)
-            _replace(records_dir, split, manifest, new_records, images_dir, new_images)
+            if images:
+                _check_ours(images_dir)  # it was some time ago
+                _replace_images(images_dir, new_images, records_dir / f"{split}.json")
+            _replace_records(records_dir, split, manifest, new_records)
         finally:
             for folder in (new_records, new_images):
                 shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 
-def _only_producer(lock_file: Path) -> contextlib.AbstractContextManager:
+def _only_producer(folder: Path, split: str) -> contextlib.AbstractContextManager:
     try:
-        return filelock.FileLock(lock_file, timeout=0).acquire()
+        return filelock.FileLock(folder / f".{split}.lock", timeout=0).acquire()
     except filelock.Timeout as error:
-        raise UserError(f"{lock_file}: another producer is drawing this split; wait for it or stop it") from error
+        raise UserError(f"{folder}: another producer is making {split}; wait for it or stop it") from error
 
 
 def _check_ours(images_dir: Path) -> None:
@@ -156,15 +160,15 @@ def _write_shard(path: Path, indices: range, drawn: Iterator[tuple[str, bytes]],
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 writer.write(example.SerializeToString(deterministic=True))
                 if images_dir:
-                    (images_dir / f"{index:08}_{quote(text, safe='')}.png").write_bytes(encoded)
+                    (images_dir / f"{index:08}_{quote(text, safe='').replace('_', '%5F')}.png").write_bytes(encoded)
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be written ({error.message})") from error
-    content = path.read_bytes()
+    sync(path)
     return {
         "name": path.name,
         "records": len(indices),
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path),
     }
 
 
@@ -185,20 +189,42 @@ def _manifest(split: str, count: int, config: Config, shards: list[dict], source
     }
 
 
-def _replace(records_dir: Path, split: str, manifest: dict, new_records: Path, images_dir: Path, new_images: Path):
-    """Put the new set in the old one's place. No manifest, no set: it goes first and comes last."""
-    for shard in new_records.iterdir():
-        sync(shard)
+def _replace_images(images_dir: Path, new_images: Path, manifest: Path) -> None:
+    """Put the new folder in the old one's place. The manifest goes first: no manifest, no set."""
+    old = images_dir.with_name(f".{images_dir.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    content = manifest.read_bytes() if manifest.exists() else None
+    manifest.unlink(missing_ok=True)
+    try:
+        if images_dir.exists():
+            images_dir.rename(old)
+    except OSError:  # a mount point, say: the earlier set stays
+        if content is not None:
+            manifest.write_bytes(content)
+        raise
+    new_images.rename(images_dir)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace_records(records_dir: Path, split: str, manifest: dict, new_records: Path) -> None:
+    """Put the new shards in the old ones' place. The manifest goes first and comes last."""
     (records_dir / f"{split}.json").unlink(missing_ok=True)
     sync(records_dir)
     for old in records_dir.glob(f"{split}-?????-of-?????.tfrecord"):
         old.unlink()
     for shard in new_records.iterdir():
         shard.rename(records_dir / shard.name)
-    shutil.rmtree(images_dir, ignore_errors=True)
-    new_images.rename(images_dir)
     sync(records_dir)
     write_sealed(records_dir / f"{split}.json", manifest)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -241,7 +267,7 @@ def main() -> None:
         what.add_argument("--source", type=Path, help="folder of labelled images to take in instead")
         parser.add_argument("-p", "--path", type=Path, required=True, help="folder for the PNGs, named as the split")
         parser.add_argument("--no-images", action="store_true", help="write the TFRecords alone")
-        parser.add_argument("--leave_out", action="store_true", help="with --source: leave out what cannot be used")
+        parser.add_argument("--leave-out", action="store_true", help="with --source: leave out what cannot be used")
 
     config, args = parse_args(__doc__, FIELDS, extras)
     if args.source:

@@ -11,7 +11,6 @@ what a commit in save/.pending/ speaks of is not in force and is swept.
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captcha_config import Config, UserError
-from captcha_producer import read_sealed, sync, write_sealed
+from captcha_producer import read_sealed, sha256, sync, write_sealed
 
 import filelock
 import keras
@@ -66,7 +65,7 @@ def write(folder: Path, name: str, step: int, model: keras.Model, optimizer: ker
             sync(path)
         commit = {
             "step": step,
-            "files": {path.name: _sha256(path) for path in files},
+            "files": {path.name: sha256(path) for path in files},
             "variables": _signature(model, optimizer),
             "versions": {package: version(package) for package in ("tensorflow", "keras", "numpy")},
             **about,
@@ -85,9 +84,9 @@ def write(folder: Path, name: str, step: int, model: keras.Model, optimizer: ker
         _sweep(folder)
 
 
-def keep(folder: Path, name: str, most: int) -> None:
-    """Remove all but the newest `most` checkpoints of that name."""
-    for path in _commits(folder, name)[most:]:
+def keep(folder: Path, name: str, step: int, most: int) -> None:
+    """Remove all but the newest `most` checkpoints up to `step`; later ones were passed over, and are left alone."""
+    for path in [path for path in _commits(folder, name) if _step(path) <= step][most:]:
         _remove(path)
     _sweep(folder)
 
@@ -103,7 +102,7 @@ def newest(folder: Path, *names: str) -> dict | None:
     for path in sorted((path for name in names for path in _commits(folder, name)), key=_step, reverse=True):
         try:
             commit = read_sealed(path)
-            wrong = [file for file, sha256 in commit["files"].items() if _sha256(path.parent / file) != sha256]
+            wrong = [name for name, digest in commit["files"].items() if sha256(path.parent / name) != digest]
             if not wrong:
                 return {**commit, "path": path}
             reason = f"{wrong[0]} is not as it was written"
@@ -140,7 +139,10 @@ def restore(commit: dict, model: keras.Model, optimizer: keras.Optimizer | None 
             f"{commit['path']}: is a checkpoint of another network ({_few(sorted(different))}); use the"
             " captcha_model.py it was trained with, or start fresh in another folder (--save_dir)"
         )
-    status = tf.train.Checkpoint(**_state(model, optimizer)).read(str(commit["path"].with_suffix("")))
+    try:
+        status = tf.train.Checkpoint(**_state(model, optimizer)).read(str(commit["path"].with_suffix("")))
+    except tf.errors.OpError as error:
+        raise UserError(f"{commit['path']}: was replaced by a newer one meanwhile; run again") from error
     if optimizer:
         status.assert_consumed()
     else:
@@ -168,10 +170,6 @@ def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[st
 
 def _few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _step(path: Path) -> int:

@@ -52,6 +52,8 @@ def train(config: Config) -> int:
             _check_fits(commit, config, about["data"])
         images, labels = captcha_data.load("train", config)
         validation = captcha_data.evaluation_batches(*captcha_data.load("validation", config), config.batch_size)
+        if any(captcha_data.read_manifest(split, config) != manifests[split] for split in manifests):
+            raise UserError(f"{config.tfrecords_dir}: a set was replaced while it was read; run again")
 
         keras.utils.set_random_seed(config.seed)
         model = captcha_model.build(config)
@@ -62,7 +64,7 @@ def train(config: Config) -> int:
             step, best = commit["step"], commit["best"]
             if commit["path"].stem != f"{captcha_save.LATEST}-{step}":  # the run was killed between the two saves
                 captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
-            captcha_save.keep(folder, captcha_save.BEST, 1)
+            captcha_save.keep(folder, captcha_save.BEST, step, 1)
         train_step = build_train_step(model, optimizer, config)
         batches = iter(captcha_data.training_batches(images, labels, step, config))
 
@@ -108,17 +110,18 @@ def train(config: Config) -> int:
                     if improved := not best["step"] or accuracy > best["captcha_accuracy"]:
                         best = {"step": step, "captcha_accuracy": accuracy}
                     told += f"  captcha {accuracy:.2%}  character {characters / count / config.length:.2%} of {count}"
-                    minutes, left = divmod((config.max_steps - step) * config.batch_size / rate, 60)
-                    told += f"  {rate:.0f} images/s  {minutes:.0f}:{left:02.0f} left"
+                    minutes, left = divmod(round((config.max_steps - step) * config.batch_size / rate), 60)
+                    told += f"  {rate:.0f} images/s  {minutes}:{left:02} left"
 
                 # once in a while: make sure that a stop loses nothing; "saved" means that it is on the disk
                 try:
                     if improved:
                         captcha_save.write(folder, captcha_save.BEST, step, model, optimizer, about | {"best": best})
-                        captcha_save.keep(folder, captcha_save.BEST, 1)
+                        before = best
+                        captcha_save.keep(folder, captcha_save.BEST, step, 1)
                     if save_now:
                         captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
-                        captcha_save.keep(folder, captcha_save.LATEST, config.keep_checkpoints)
+                        captcha_save.keep(folder, captcha_save.LATEST, step, config.keep_checkpoints)
                         told += "  saved"
                 except OSError as error:
                     told += f"  warning: not saved: {error.strerror}"

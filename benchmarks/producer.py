@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30000, help="captchas in a set")
     parser.add_argument("--rounds", type=int, default=3, help="sets with each number of processes")
     args = parser.parse_args()
-    cores = os.cpu_count()
+    cores = max(2, os.cpu_count() or 1)
     rates: dict[int, list[float]] = {1: [], cores: []}
     for _ in range(args.rounds):  # in turn, since the speed of a machine drifts
         for workers, measured in rates.items():

@@ -57,7 +57,7 @@ def main() -> None:
             steps.append((time.perf_counter() - began) / (STEPS // SAVES))
             began = time.perf_counter()
             captcha_save.write(Path(folder), captcha_save.LATEST, i, model, optimizer, {})
-            captcha_save.keep(Path(folder), captcha_save.LATEST, config.keep_checkpoints)
+            captcha_save.keep(Path(folder), captcha_save.LATEST, i, config.keep_checkpoints)
             saves.append(time.perf_counter() - began)
     save, one = statistics.median(saves), statistics.median(steps)
     share = save / (config.save_every * one)

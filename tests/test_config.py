@@ -23,6 +23,7 @@ def test_the_defaults_are_within_their_own_ranges():
         ({"batch_size": True}, "batch_size: True must be of type int"),
         ({"font_sizes": (40, 2)}, "font_sizes: 2 is out of range"),
         ({"font_sizes": 40}, "font_sizes: 40 must be a tuple"),
+        ({"height": 16, "shift": 16}, "shift: 16 must be less than width 128 and height 16"),
         ({"characters": "0"}, "characters: '0' must be two or more"),
         ({"characters": "0110"}, "characters: '0110' must be two or more characters, each one once"),
         ({"characters": "0 1"}, "characters: ' ' cannot be seen"),

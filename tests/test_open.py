@@ -144,7 +144,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(own, tmp_path):
     assert files(tmp_path) == before
     problems = own_lines(done.stderr) + [line for line in done.stderr.splitlines() if line.startswith("  ")]
     assert len(problems) == 6
-    assert "nothing was written; mend these, or leave them out with --leave_out" in problems[0]
+    assert "nothing was written; mend these, or leave them out with --leave-out" in problems[0]
     for said in (
         "half_01.png: cannot be read",
         "letter_0x.png: the label '0x' has 'x', which is not in the characters",
@@ -157,7 +157,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(own, tmp_path):
 
 def test_what_cannot_be_used_is_left_out_when_asked(own, tmp_path):
     (own / "notes.txt").write_text("notes")
-    args = ("--source", own, "-p", "images/train", "--leave_out", *options(DRAWING))
+    args = ("--source", own, "-p", "images/train", "--leave-out", *options(DRAWING))
     done = run("captcha_producer.py", *args, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "train: 8 captchas in 1 shards in tfrecords/\n"), done.stderr
     assert json.loads((tmp_path / "tfrecords" / "train.json").read_text())["count"] == 8

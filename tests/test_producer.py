@@ -13,7 +13,7 @@ from captcha_producer import produce
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DRAWING, SMALL, command, files, options, run
+from conftest import DRAWING, SMALL, command, files, options, own_lines, run
 from PIL import Image
 
 
@@ -104,6 +104,24 @@ def test_no_images_writes_the_records_alone(tmp_path):
     assert not list((tmp_path / "images").rglob("*.png"))
 
 
+def test_no_images_leaves_the_images_of_another_set_alone(folder, config):
+    before = files(folder / "images")
+    produce(10, folder / "images" / "train", replace(config, tfrecords_dir=str(folder / "other")), images=False)
+    assert files(folder / "images") == before
+
+
+def test_a_worker_that_is_killed_ends_the_producer_with_one_line_and_the_earlier_set(folder):
+    before = files(folder)
+    producer, _ = _drawing(folder, stderr=subprocess.PIPE)
+    subprocess.run(["pkill", "-KILL", "-f", "spawn_main", "-P", str(producer.pid)], check=True)
+    _, said = producer.communicate(timeout=60)
+    assert own_lines(said) == [
+        "captcha_producer.py: error: a process that draws was killed; make room in memory, or use fewer (--workers)"
+    ]
+    assert producer.returncode == 2
+    assert files(folder) == before
+
+
 def test_images_that_the_producer_did_not_draw_are_never_removed(folder, config):
     (folder / "images" / "train" / "my holiday.png").write_bytes(b"mine")
     before = files(folder)
@@ -146,10 +164,10 @@ def test_killed_it_leaves_no_worker_behind(folder):
     assert not any(_alive(pid) for pid in workers)
 
 
-def _drawing(folder):
+def _drawing(folder, stderr=subprocess.DEVNULL):
     """A producer at work, and the processes that draw for it."""
     args = (*options(DRAWING), "-n", 20000, "-p", "images/train", "--workers", "2")
-    producer = subprocess.Popen(command("captcha_producer.py", *args), cwd=folder, stderr=subprocess.DEVNULL)
+    producer = subprocess.Popen(command("captcha_producer.py", *args), cwd=folder, stderr=stderr, text=True)
     workers: list[str] = []
     while len(workers) < 2:  # Python's own resource tracker may be one of them: it ends with the others
         time.sleep(0.01)

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import captcha_model
 import captcha_producer
 import captcha_save
 import captcha_train
@@ -123,8 +124,6 @@ def test_another_training_set_than_the_checkpoints_is_refused(config, folder):
 
 
 def test_a_network_that_was_edited_is_refused_and_nothing_is_restored(config, folder, monkeypatch):
-    import captcha_model
-
     captcha_train.train(config)
     before = files(folder)
     inference = captcha_model.inference
@@ -135,8 +134,6 @@ def test_a_network_that_was_edited_is_refused_and_nothing_is_restored(config, fo
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(config, folder, monkeypatch):
-    import captcha_model
-
     captcha_train.train(config)
     before = files(folder)
     loss = captcha_model.loss
@@ -174,6 +171,20 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(config, folde
     assert checkpoint_values(folder / "save", "ckpt-12") == checkpoint_values(folder / "undisturbed", "ckpt-12")
 
 
+def test_a_save_is_not_swept_for_the_sake_of_a_damaged_later_one(config, folder):
+    """Gone back past damaged checkpoints, with one to keep: what is saved now is what is kept."""
+    captcha_train.train(replace(config, save_every=12))
+    for path in (folder / "save").glob("*-12.index"):
+        path.write_bytes(b"")
+    model = captcha_model.build(SMALL)
+    optimizer = captcha_train.build_optimizer(model, SMALL)
+    for step in (3, 5):
+        captcha_save.write(folder / "save", captcha_save.LATEST, step, model, optimizer, {})
+        captcha_save.keep(folder / "save", captcha_save.LATEST, step, 1)
+    assert captcha_save.newest(folder / "save", captcha_save.LATEST)["step"] == 5
+    assert not (folder / "save" / "ckpt-3.json").exists()
+
+
 def test_where_no_checkpoint_is_whole_it_refuses_to_start_over(config, folder):
     captcha_train.train(config)
     for path in (folder / "save").glob("*.index"):
@@ -185,8 +196,6 @@ def test_where_no_checkpoint_is_whole_it_refuses_to_start_over(config, folder):
 
 
 def test_dropouts_seed_is_part_of_a_checkpoint(config, folder):
-    import captcha_model
-
     model = captcha_model.build(replace(SMALL, dropout=0.5))
     seeds = [variable for variable in model.variables if "seed" in variable.path]
     assert seeds
@@ -202,8 +211,6 @@ def test_dropouts_seed_is_part_of_a_checkpoint(config, folder):
 
 def test_a_commit_is_written_after_its_files_are_on_the_disk(config, folder, monkeypatch):
     """The order of the syncs and the renames of one save."""
-    import captcha_model
-
     model = captcha_model.build(SMALL)
     optimizer = captcha_train.build_optimizer(model, SMALL)
     trace = []
