@@ -42,7 +42,7 @@ class Config:
     length: int = option(4, "characters in a captcha", 1, 32)
     width: int = option(128, "image width, pixels", 16, 2048)
     height: int = option(64, "image height, pixels", 16, 2048)
-    fonts: tuple[str, ...] = option((), "TrueType font files to draw with (none: the captcha library's own)", free=True)
+    fonts: tuple[str, ...] = option((), "TrueType font files to draw with; without, the library's own", free=True)
     font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024, free=True)
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
 
@@ -143,7 +143,7 @@ def parse_args(doc: str, fields: Iterable[str], extras: Callable[[argparse.Argum
     for name in fields:
         field = by_name[name]
         default = field.default
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
         parser.add_argument(
             f"--{name}",
             type=_kind(field),

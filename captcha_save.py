@@ -98,8 +98,10 @@ def newest(folder: Path, *names: str) -> dict | None:
     Raises:
       UserError: there are checkpoint files, but no whole checkpoint.
     """
+    files = [path.name for path in folder.glob("*") if re.match(rf"({'|'.join(names)})-\d+\.", path.name)]
+    stems = {name.partition(".")[0] for name in files}  # those without a commit, too: what else would they be?
     damaged = []
-    for path in sorted((path for name in names for path in _commits(folder, name)), key=_step, reverse=True):
+    for path in sorted((folder / f"{stem}.json" for stem in stems), key=_step, reverse=True):
         try:
             commit = read_sealed(path)
             wrong = [name for name, digest in commit["files"].items() if sha256(path.parent / name) != digest]
@@ -112,7 +114,7 @@ def newest(folder: Path, *names: str) -> dict | None:
             reason = f"{path.name}: {error}"
         damaged.append(path)
         print(f"warning: {path.with_suffix('')}: damaged ({reason}); passed over", file=sys.stderr)
-    if damaged or any(re.match(rf"({'|'.join(names)})-\d+\.", path.name) for path in folder.glob("*")):
+    if damaged:
         raise UserError(
             f"{folder}: has checkpoint files, but no whole checkpoint; bring back a copy of them, or move them away"
             " to start anew"

@@ -67,10 +67,12 @@ def train(config: Config) -> int:
             captcha_save.keep(folder, captcha_save.BEST, step, 1)
         train_step = build_train_step(model, optimizer, config)
         batches = iter(captcha_data.training_batches(images, labels, step, config))
+        del images, labels  # TensorFlow has its own copy
 
         with _progress(config.max_steps, step) as (say, advance), _stop_signals() as caught:
             device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-            say(f"{len(images)} images of {config.width}x{config.height}, {model.count_params()} weights, on {device}")
+            images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
+            say(f"{images}, {model.count_params()} weights, on {device}")
             say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}")
             first_step = reported = step
             loss = norm = waited = trained = 0.0
