@@ -161,18 +161,14 @@ def run(main: Callable[[], int | None]) -> None:
     """Call a script's `main` and exit with its status; an error a person can cause is one line and status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that what was half done is swept away
     try:
-        status = main()
+        sys.exit(main())
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        status = 2
+        status, told = 2, f"error: {error}"
     except OSError as error:  # no permission, no space, not a folder: the system's own words, and the path
-        where = f": {error.filename}" if error.filename else ""
-        print(f"{Path(sys.argv[0]).name}: error: {error.strerror or error}{where}", file=sys.stderr)
-        status = 2
+        status, told = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except MemoryError:
-        print(f"{Path(sys.argv[0]).name}: error: out of memory; use smaller numbers", file=sys.stderr)
-        status = 2
+        status, told = 2, "error: out of memory; use smaller numbers"
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
-        status = 130
+        status, told = 130, "stopped"
+    print(f"{Path(sys.argv[0]).name}: {told}", file=sys.stderr)
     sys.exit(status)

@@ -180,22 +180,21 @@ class Faults:
         return self._stopped_while_producing(work, rng, rng.choice([signal.SIGTERM, signal.SIGINT]))
 
     def _stopped_while_producing(self, work: Work, rng: random.Random, number: int) -> str:
-        """The earlier set, the new one, or none: never half of one. Then the old one again, byte for byte."""
         process = work.produce(seed=2)
         time.sleep(rng.random() * 1.2)
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
         finish(process)
-        if (work.folder / "tfrecords" / "train.json").exists() and not self._set_is_whole(work):
-            return "silent"
-        if finish(work.produce()) != 0:
-            return "lost"
-        return "recovered" if work.state() == self.sets else "silent"
+        return self._set_outcome(work)
 
     def killed_while_replacing_a_set(self, work: Work, rng: random.Random) -> str:
         """SIGKILL before the n-th call that changes a folder, among those that put the new set in its place."""
         process = work.produce(seed=2, before=lambda: kill_before_call(rng.randrange(1, 30), after="sync"))
         finish(process)
+        return self._set_outcome(work)
+
+    def _set_outcome(self, work: Work) -> str:
+        """The earlier set, the new one, or none: never half of one. Then the old one again, byte for byte."""
         if (work.folder / "tfrecords" / "train.json").exists() and not self._set_is_whole(work):
             return "silent"
         if finish(work.produce()) != 0:
