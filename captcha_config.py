@@ -61,6 +61,7 @@ class Config:
     dropout: float = option(0.1, "share of the head's features dropped in training", 0.0, 0.9)
 
     # Training
+    init_from: str = option("", "a save folder, or a model that ships (digits, letters), whose weights to start from")
     batch_size: int = option(128, "images in a step", 1, 65536)
     max_steps: int = option(1200, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)
     learning_rate: float = option(8e-3, "learning rate at its peak, after the warm-up", 1e-7, 1.0)
@@ -164,6 +165,9 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(main())
     except UserError as error:
         status, told = 2, f"error: {error}"
+    except BrokenPipeError:  # who reads our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(141)
     except OSError as error:  # no permission, no space, not a folder: the system's own words, and the path
         status, told = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except MemoryError:

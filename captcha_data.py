@@ -13,7 +13,7 @@ from pathlib import Path
 
 from captcha_config import Config, UserError
 from captcha_model import grey
-from captcha_producer import read_sealed, sha256, write_sealed
+from captcha_seal import read_sealed, sha256, write_sealed
 
 import numpy as np
 import tensorflow as tf
@@ -27,22 +27,30 @@ def read_manifest(split: str, config: Config) -> dict:
     Raises:
       UserError: there is none, it is no manifest, or its captchas have other characters, length or size.
     """
-    path = Path(config.tfrecords_dir) / f"{split}.json"
-    make = f"produce it: {_command(split, config)}"
-    try:
-        manifest = read_sealed(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path.absolute()}: there is no such set; {make}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
+    manifest = open_manifest(split, config)
     different = [
         f"{name} {manifest[name]!r}, not {getattr(config, name)!r}"
         for name in ("characters", "length", "width", "height")
         if manifest[name] != getattr(config, name)
     ]
     if different:
-        raise UserError(f"{path}: the set was drawn with {'; '.join(different)}; set the config to match, or {make}")
+        raise UserError(
+            f"{Path(config.tfrecords_dir, f'{split}.json')}: the set was drawn with {'; '.join(different)}; set the"
+            f" config to match, or produce it: {_command(split, config)}"
+        )
     return manifest
+
+
+def open_manifest(split: str, config: Config) -> dict:
+    """The manifest of a split, whatever captchas it holds. Raises UserError where there is no whole one."""
+    path = Path(config.tfrecords_dir) / f"{split}.json"
+    make = f"produce it: {_command(split, config)}"
+    try:
+        return read_sealed(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path.absolute()}: there is no such set; {make}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
 
 
 def _command(split: str, config: Config) -> str:
@@ -59,11 +67,13 @@ def fingerprint(manifest: dict) -> str:
     return hashlib.sha256("".join(shard["sha256"] for shard in manifest["shards"]).encode()).hexdigest()[:16]
 
 
-def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def load(split: str, config: Config, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Read, check and decode a whole split.
 
+    Args:
+      channels: 1: grey; 3: in its colours, RGB.
     Returns:
-      images: uint8 [count, height, width, 1], grey.
+      images: uint8 [count, height, width, channels].
       labels: int32 [count, length], positions in config.characters.
     Raises:
       UserError: a shard is missing, is not the one in the manifest, or holds a label that is not in the characters;
@@ -71,7 +81,7 @@ def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """
     manifest = read_manifest(split, config)
     count = manifest["count"]
-    needed = count * config.height * config.width
+    needed = count * config.height * config.width * channels
     if needed > config.memory_budget * MIB:
         raise UserError(
             f"{split}: {count} decoded images take {needed // MIB + 1} MiB, more than memory_budget"
@@ -83,8 +93,8 @@ def load(split: str, config: Config) -> tuple[np.ndarray, np.ndarray]:
         default_value=-1,
     )
     records = tf.data.TFRecordDataset(paths)
-    records = records.map(lambda record: _parse(record, table, config), tf.data.AUTOTUNE)
-    images = np.empty((count, config.height, config.width, 1), np.uint8)
+    records = records.map(lambda record: _parse(record, table, config, channels), tf.data.AUTOTUNE)
+    images = np.empty((count, config.height, config.width, channels), np.uint8)
     labels = np.empty((count, config.length), np.int32)
     end = 0
     try:
@@ -142,8 +152,8 @@ def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
     return [str(folder / name) for name in now]
 
 
-def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config):
-    """One serialized Example → (grey image, labels, text). A text of another length gets labels of -1."""
+def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config, channels: int):
+    """One serialized Example → (image, labels, text). A text of another length gets labels of -1."""
     features = tf.io.parse_single_example(
         record,
         {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/text": tf.io.FixedLenFeature([], tf.string)},
@@ -153,7 +163,8 @@ def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config):
     characters = tf.strings.unicode_split(features["image/text"], "UTF-8")
     right_length = tf.size(characters) == config.length
     labels = tf.cond(right_length, lambda: table.lookup(characters), lambda: tf.fill([config.length], -1))
-    return tf.cast(grey(image), tf.uint8), tf.ensure_shape(labels, [config.length]), features["image/text"]
+    image = tf.cast(grey(image), tf.uint8) if channels == 1 else image
+    return image, tf.ensure_shape(labels, [config.length]), features["image/text"]
 
 
 def training_batches(images: np.ndarray, labels: np.ndarray, first_step: int, config: Config) -> tf.data.Dataset:

@@ -2,6 +2,7 @@
 
 text, image = draw(index, split, config)    one captcha, which these alone decide
 draw_many(count, split, config)             all of a split, as PNG files, in order
+save_images(folder, count, config)          as files, for other uses
 check_fonts(config)                         can a reader tell the characters apart?
 """
 
@@ -25,6 +26,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from urllib.parse import quote
 
 from captcha_config import Config, UserError
 
@@ -121,6 +123,37 @@ def _draw_chunk(indices: range, split: str, config: Config) -> list[tuple[str, b
     return chunk
 
 
+def save_images(folder: Path, count: int, config: Config, suffix: str = "png") -> list[Path]:
+    """Draw captchas for other uses: image files named <index>_<label>.<suffix> in a new folder, and nothing else.
+
+    Args:
+      folder: made where it is not there.
+      suffix: png, jpg, or another of Pillow's.
+    Returns:
+      The files, in order.
+    Raises:
+      UserError: the folder holds something already; the characters cannot be drawn; or Pillow writes no such files.
+    """
+    if Image.registered_extensions().get(f".{suffix}") not in Image.SAVE:
+        raise UserError(f"suffix: Pillow writes no .{suffix} files; use png or jpg")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty; name another folder")
+    paths = []
+    for i, (text, encoded) in enumerate(draw_many(count, folder.name, config)):
+        paths.append(folder / f"{i:08}_{file_label(text)}.{suffix}")
+        if suffix == "png":
+            paths[-1].write_bytes(encoded)
+        else:
+            Image.open(io.BytesIO(encoded)).save(paths[-1])
+    return paths
+
+
+def file_label(text: str) -> str:
+    """A captcha's text as a part of a file's name."""
+    return quote(text, safe="").replace("_", "%5F")
+
+
 def png(image: Image.Image) -> bytes:
     """The image as a PNG file."""
     encoded = io.BytesIO()
@@ -158,7 +191,9 @@ def track(items: Iterable, total: int, what: str) -> Iterator:
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         rate = TextColumn("{task.fields[rate]:.0f} images/s")
-        with Progress(*columns, rate, TimeRemainingColumn(), console=console) as progress:
+        # what is printed meanwhile appears above the bar, unless it goes elsewhere
+        shared = sys.stdout.isatty()
+        with Progress(*columns, rate, TimeRemainingColumn(), console=console, redirect_stdout=shared) as progress:
             task = progress.add_task(what, total=total, rate=0)
             for item in items:
                 progress.update(task, advance=1, rate=progress.tasks[task].speed or 0)

@@ -1,11 +1,16 @@
-"""Open images of one's own: PNG and JPEG by content, of a sane size, whole; what is transparent becomes white.
+"""Open images that may be anything: PNG and JPEG by content, of a sane size, whole; what is transparent becomes white.
 
-open_image(path)                    an RGB image, or a UserError that says what is wrong
-labelled_images(folder, config)     (path, text) of all in a folder, and every problem there is
+open_image(source)                  an RGB image, or a UserError that says what is wrong
+resized(image, config)              the size that the network takes
+images_in(folder)                   the files to look at
+labelled_images(source, config)     (path, text, size) of all in a folder or a CSV file, and every problem
 """
 
+import csv
 import hashlib
+import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,34 +23,53 @@ MOST_BYTES = 10_000_000  # of a file
 MOST_PIXELS = 16_000_000  # of an image, by its header: a small file can hold gigabytes of them
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
     """Read one image, whatever it claims to be.
 
+    Args:
+      source: a file, what is in a file, a Pillow image, or pixels: uint8 [height, width] or [height, width, channels]
+        of 1 (grey), 3 (RGB) or 4 (RGB and opacity) channels.
     Returns:
       An RGB image, upright.
     Raises:
-      UserError: it is not there, no whole PNG or JPEG, or larger than MOST_BYTES or MOST_PIXELS.
+      UserError: it is not there, no whole PNG or JPEG, larger than MOST_BYTES or MOST_PIXELS, or no array of pixels.
     """
+    what = source if isinstance(source, Path) else "the image"
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path}: has {path.stat().st_size} bytes, more than {MOST_BYTES}; make it smaller")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            image = Image.open(path, formats=("PNG", "JPEG"))
-        with image:
-            if image.width * image.height > MOST_PIXELS:
-                raise UserError(f"{path}: has {image.width}x{image.height} pixels, more than {MOST_PIXELS}; shrink it")
-            image.load()
-            return _on_white(ImageOps.exif_transpose(image))
+        if isinstance(source, Image.Image):
+            image = source
+        elif isinstance(source, np.ndarray):
+            image = _of_pixels(source)
+        else:
+            size = source.stat().st_size if isinstance(source, Path) else len(source)
+            if size > MOST_BYTES:
+                raise UserError(f"{what}: has {size} bytes, more than {MOST_BYTES}; make it smaller")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+                image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=("PNG", "JPEG"))
+        if image.width * image.height > MOST_PIXELS:
+            raise UserError(f"{what}: has {image.width}x{image.height} pixels, more than {MOST_PIXELS}; shrink it")
+        image.load()  # all of it, and closes the file
+        return _on_white(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: has far more than {MOST_PIXELS} pixels; shrink it") from error
+        raise UserError(f"{what}: has far more than {MOST_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{path}: is neither a PNG nor a JPEG; convert it or leave it out") from error
+        raise UserError(f"{what}: is neither a PNG nor a JPEG; convert it or leave it out") from error
     except UserError:
         raise
     except Exception as error:  # Pillow has another exception for each kind of damage
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot be read ({reason}); replace it or leave it out") from error
+        raise UserError(f"{what}: cannot be read ({reason}); replace it or leave it out") from error
+
+
+def _of_pixels(pixels: np.ndarray) -> Image.Image:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in pixels.shape:
+        raise UserError(
+            f"the array: is {pixels.dtype} {list(pixels.shape)}; give uint8 [height, width] or [height, width,"
+            " channels] of 1, 3 or 4 channels, and several images as a list"
+        )
+    return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -57,29 +81,41 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def labelled_images(folder: Path, config: Config) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Look at every file of a folder. A name is LABEL.png or anything_LABEL.png, as the producer writes them.
+def resized(image: Image.Image, config: Config) -> Image.Image:
+    """The image at config.width x config.height pixels."""
+    size = (config.width, config.height)
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
-    Returns:
-      good: (path, text), by name.
-      problems: one line for each file that cannot be learnt from, and why.
-    Raises:
-      UserError: the folder is not there, or has no file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; name one with images such as 2704.png or photo_2704.png")
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder, by name, without the hidden ones. Raises UserError where there is none."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not paths:
-        raise UserError(f"{folder}: has no images; put some there, named such as 2704.png or photo_2704.png")
+        raise UserError(f"{folder}: has no images; put some there, or name another folder")
+    return paths
+
+
+def labelled_images(source: Path, config: Config) -> tuple[list[tuple[Path, str, str]], list[str]]:
+    """Look at every image of a folder or a CSV file, and at its label.
+
+    Args:
+      source: a folder of images named LABEL.png or anything_LABEL.png, as the producer names them; or a CSV file with
+        the columns file (seen from the CSV file's folder) and label.
+    Returns:
+      good: (path, text, size such as "160x60"), in order.
+      problems: one line for each file that cannot be learnt from, and why.
+    Raises:
+      UserError: the source is not there, names no file, or is no such CSV file.
+    """
     good, problems, seen = [], [], {}
-    for path in paths:
-        text = unquote(path.stem.rpartition("_")[2])
+    for path, text in list(_labels(source)):
         outside = sorted(set(text) - set(config.characters))
         try:
-            pixels = hashlib.sha256(open_image(path).tobytes()).digest()
+            image = open_image(path)
         except UserError as error:
             problems.append(str(error))
             continue
+        pixels = hashlib.sha256(image.tobytes()).digest()
         if len(text) != config.length:
             problems.append(f"{path}: the label {text!r} has {len(text)} characters, not {config.length}")
         elif outside:
@@ -88,5 +124,29 @@ def labelled_images(folder: Path, config: Config) -> tuple[list[tuple[Path, str]
             problems.append(f"{path}: shows the same as {seen[pixels].name}")
         else:
             seen[pixels] = path
-            good.append((path, text))
+            good.append((path, text, f"{image.width}x{image.height}"))
     return good, problems
+
+
+def _labels(source: Path) -> Iterator[tuple[Path, str]]:
+    """(path, label) of each image, read or not."""
+    if source.is_dir():
+        for path in images_in(source):
+            yield path, unquote(path.stem.rpartition("_")[2])
+    elif source.suffix.lower() == ".csv" and source.is_file():
+        with open(source, newline="", encoding="utf-8-sig") as file:
+            try:
+                rows = csv.DictReader(file, strict=True)
+                if not {"file", "label"} <= set(rows.fieldnames or ()):
+                    raise UserError(f"{source}: its first line must name the columns: file,label")
+                for row in rows:
+                    if not row["file"] or row["label"] is None:
+                        raise UserError(f"{source}: line {rows.line_num} has not a file and a label; mend it")
+                    yield source.parent / row["file"], row["label"]
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise UserError(f"{source}: is no CSV file in UTF-8 ({error}); mend it") from error
+    else:
+        raise UserError(
+            f"{source}: is no folder and no CSV file; name a folder with images such as 2704.png or photo_2704.png, or"
+            " a CSV file with the columns file and label"
+        )

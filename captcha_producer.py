@@ -2,29 +2,30 @@
 
     python captcha_producer.py -n 30000 -p images/train
     python captcha_producer.py -n 3000 -p images/validation
-    python captcha_producer.py --source my_images -p images/train
+    python captcha_producer.py --source my_images -p images/train --validation 0.2
+    python captcha_producer.py --stats -p images/train
 
 The folder's name is the split's. A new set is built aside and takes an earlier one's place when it is complete.
 """
 
+import collections
 import contextlib
-import hashlib
-import json
 import os
+import random
 import re
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
+import captcha_show
 from captcha_config import Config, UserError, parse_args, run
-from captcha_draw import check_fonts, draw_many, png, track
-from captcha_open import labelled_images, open_image
+from captcha_draw import check_fonts, draw_many, file_label, png, track
+from captcha_open import labelled_images, open_image, resized
+from captcha_seal import sha256, sync, write_sealed
 
 import filelock
 import tensorflow as tf
-from PIL import Image
 
 FIELDS = (
     "characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard", "workers",
@@ -50,38 +51,58 @@ def produce(count: int, images_dir: Path, config: Config, *, images: bool = True
     images_dir = Path(os.path.abspath(images_dir))
     check_fonts(config)
     drawn = track(draw_many(count, images_dir.name, config), count, f"drawing {images_dir.name}")
-    return _write_set(drawn, count, images_dir, config, images, source=None)
+    origin = {"source": None, "sizes": {f"{config.width}x{config.height}": count}}
+    return _write_set(drawn, count, images_dir, config, images, origin)
 
 
-def take_in(folder: Path, images_dir: Path, config: Config, *, images: bool = True, leave_out: bool = False) -> dict:
-    """Make a split of labelled images (LABEL.png or anything_LABEL.png), resized to the config's size.
+def take_in(
+    source: Path,
+    images_dir: Path,
+    config: Config,
+    *,
+    validation: float = 0.0,
+    images: bool = True,
+    leave_out: bool = False,
+) -> list[dict]:
+    """Make a split of labelled images, PNG or JPEG, resized to the config's size.
 
     Args:
-      folder: the images, PNG or JPEG.
+      source: a folder or a CSV file, as captcha_open.labelled_images takes it.
+      validation: the share of the images, chosen at random by config.seed, that becomes the split "validation", beside
+        images_dir.
       leave_out: leave out the files that have something wrong, which otherwise stop it all.
     Returns and raises:
-      As produce does; and UserError, with every problem there is, before anything is written.
+      As produce does, a manifest for each split; and UserError, with every problem, before anything is written.
     """
-    good, problems = labelled_images(folder, config)
+    images_dir = Path(os.path.abspath(images_dir))
+    good, problems = labelled_images(source, config)
     if problems and not leave_out:
         raise UserError(
-            "\n  ".join([f"{folder}: nothing was written; mend these, or leave them out with --leave-out:", *problems])
+            "\n  ".join([f"{source}: nothing was written; mend these, or leave them out with --leave-out:", *problems])
         )
-    if not good:
-        raise UserError(f"{folder}: none of its {len(problems)} files can be used")
-    taken = track((_taken(path, text, config) for path, text in good), len(good), f"taking in {folder}")
-    return _write_set(taken, len(good), Path(os.path.abspath(images_dir)), config, images, source=folder.name)
+    held_out = round(validation * len(good))
+    if len(good) - held_out < 1 or (validation and not held_out):
+        raise UserError(f"{source}: {len(good)} images that can be used are too few; add some")
+    if validation and images_dir.name == "validation":
+        raise UserError(f"-p {images_dir}: the validation split is made beside it; name this one train")
+    chosen = set(random.Random(f"{config.seed}/validation").sample(range(len(good)), held_out))
+    splits = {images_dir: [item for i, item in enumerate(good) if i not in chosen]}
+    if held_out:
+        splits[images_dir.with_name("validation")] = [item for i, item in enumerate(good) if i in chosen]
+    manifests = []
+    for folder, part in splits.items():
+        taken = track((_taken(path, text, config) for path, text, _ in part), len(part), f"taking in {folder.name}")
+        origin = {"source": source.name, "sizes": collections.Counter(size for _, _, size in part)}
+        manifests.append(_write_set(taken, len(part), folder, config, images, origin))
+    return manifests
 
 
 def _taken(path: Path, text: str, config: Config) -> tuple[str, bytes]:
-    image = open_image(path)
-    if image.size != (config.width, config.height):
-        image = image.resize((config.width, config.height), Image.Resampling.BICUBIC)
-    return text, png(image)
+    return text, png(resized(open_image(path), config))
 
 
 def _write_set(
-    items: Iterator[tuple[str, bytes]], count: int, images_dir: Path, config: Config, images: bool, source: str | None
+    items: Iterator[tuple[str, bytes]], count: int, images_dir: Path, config: Config, images: bool, origin: dict
 ) -> dict:
     """Write (text, PNG) pairs as a split, aside, and then put it in place."""
     split, records_dir = images_dir.name, Path(config.tfrecords_dir)
@@ -101,7 +122,7 @@ def _write_set(
                 _write_shard(new_records / name, indices, items, new_images if images else None)
                 for name, indices in _shard_plan(split, count, config.images_per_shard)
             ]
-            manifest = _manifest(split, count, config, shards, source)
+            manifest = _manifest(split, count, config, shards, origin)
             if images:
                 _check_ours(images_dir)  # it was some time ago
                 _replace_images(images_dir, new_images, records_dir / f"{split}.json")
@@ -160,7 +181,7 @@ def _write_shard(path: Path, indices: range, drawn: Iterator[tuple[str, bytes]],
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 writer.write(example.SerializeToString(deterministic=True))
                 if images_dir:
-                    (images_dir / f"{index:08}_{quote(text, safe='').replace('_', '%5F')}.png").write_bytes(encoded)
+                    (images_dir / f"{index:08}_{file_label(text)}.png").write_bytes(encoded)
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be written ({error.message})") from error
     sync(path)
@@ -172,10 +193,10 @@ def _write_shard(path: Path, indices: range, drawn: Iterator[tuple[str, bytes]],
     }
 
 
-def _manifest(split: str, count: int, config: Config, shards: list[dict], source: str | None) -> dict:
+def _manifest(split: str, count: int, config: Config, shards: list[dict], origin: dict) -> dict:
     return {
         "split": split,
-        "source": source,  # the folder of one's own images, or null where they were drawn
+        **origin,  # source: where one's own images came from, or null where they were drawn; sizes: as they came
         "count": count,
         "characters": config.characters,
         "length": config.length,
@@ -218,66 +239,40 @@ def _replace_records(records_dir: Path, split: str, manifest: dict, new_records:
     write_sealed(records_dir / f"{split}.json", manifest)
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of files, is on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no such call for folders
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_sealed(path: Path, values: dict) -> None:
-    """Write a JSON file with a checksum in it. Whatever happens, it is there as a whole or as it was before."""
-    new = path.with_name(f".{path.name}.new")
-    text = json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False)
-    new.write_text(text + "\n", encoding="utf-8")
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
-
-
-def read_sealed(path: Path) -> dict:
-    """What write_sealed wrote. Raises ValueError where a value is not the one that was written, OSError as usual."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
-        raise ValueError("its checksum is wrong")
-    return values
-
-
-def _checksum(values: dict) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
 def main() -> None:
     def extras(parser):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("-n", "--count", type=int, help="captchas to draw")
-        what.add_argument("--source", type=Path, help="folder of labelled images to take in instead")
+        what.add_argument("--source", type=Path, help="folder (or CSV file) of labelled images to take in instead")
+        what.add_argument("--stats", action="store_true", help="show what is in the set that is there")
         parser.add_argument("-p", "--path", type=Path, required=True, help="folder for the PNGs, named as the split")
         parser.add_argument("--no-images", action="store_true", help="write the TFRecords alone")
+        parser.add_argument(
+            "--validation",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="with --source: the part of the images that is kept for validation",
+        )
         parser.add_argument("--leave-out", action="store_true", help="with --source: leave out what cannot be used")
 
     config, args = parse_args(__doc__, FIELDS, extras)
+    if not 0 <= args.validation < 1:
+        raise UserError(f"--validation {args.validation} is out of range; it must be from 0 to less than 1")
+    if (args.validation or args.leave_out) and not args.source:
+        raise UserError("--validation and --leave-out are for images of your own; name them with --source")
+    if args.stats:
+        captcha_show.show(args.path, config)
+        return
     if args.source:
-        manifest = take_in(args.source, args.path, config, images=not args.no_images, leave_out=args.leave_out)
+        how = {"validation": args.validation, "images": not args.no_images, "leave_out": args.leave_out}
+        manifests = take_in(args.source, args.path, config, **how)
     elif 1 <= args.count <= 10**9:
-        manifest = produce(args.count, args.path, config, images=not args.no_images)
+        manifests = [produce(args.count, args.path, config, images=not args.no_images)]
     else:
         raise UserError(f"-n {args.count} is out of range; it must be from 1 to {10**9}")
-    shards = len(manifest["shards"])
-    print(f"{manifest['split']}: {manifest['count']} captchas in {shards} shards in {config.tfrecords_dir}/")
+    for made in manifests:
+        print(f"{made['split']}: {made['count']} captchas in {len(made['shards'])} shards in {config.tfrecords_dir}/")
 
 
 if __name__ == "__main__":

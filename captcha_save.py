@@ -11,16 +11,17 @@ what a commit in save/.pending/ speaks of is not in force and is swept.
 """
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from captcha_config import Config, UserError
-from captcha_producer import read_sealed, sha256, sync, write_sealed
+from captcha_seal import read_sealed, sha256, sync, write_sealed
 
 import filelock
 import keras
@@ -48,7 +49,9 @@ def only_trainer(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder}: {who} is training there; stop it, or name another folder (--save_dir)") from error
 
 
-def write(folder: Path, name: str, step: int, model: keras.Model, optimizer: keras.Optimizer, about: dict) -> None:
+def write(
+    folder: Path, name: str, step: int, model: keras.Model, optimizer: keras.Optimizer | None, about: dict
+) -> None:
     """Save a checkpoint. When this returns it is on the disk; until then the earlier ones are all there is.
 
     Args:
@@ -82,6 +85,15 @@ def write(folder: Path, name: str, step: int, model: keras.Model, optimizer: ker
         raise OSError(error.error_code, reason, str(folder)) from error
     finally:
         _sweep(folder)
+
+
+def write_weights(commit: dict, model: keras.Model, folder: Path) -> None:
+    """Put a checkpoint's weights, and no more, in another folder in place of an earlier best one."""
+    about = {name: value for name, value in commit.items() if name not in ("path", "files", "variables", "versions")}
+    write(folder, BEST, commit["step"], model, None, about)
+    for path in _commits(folder, BEST):
+        if _step(path) != commit["step"]:
+            _remove(path)
 
 
 def keep(folder: Path, name: str, step: int, most: int) -> None:
@@ -120,6 +132,19 @@ def newest(folder: Path, *names: str) -> dict | None:
             " to start anew"
         )
     return None
+
+
+def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
+    """The commit of the best checkpoint in config.save_dir, and the config it was trained with, but for `fields`.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(config.save_dir)
+    commit = newest(folder, BEST)
+    if not commit:
+        raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
+    return commit, dataclasses.replace(saved_config(commit), **{name: getattr(config, name) for name in fields})
 
 
 def saved_config(commit: dict) -> Config:

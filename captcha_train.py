@@ -7,14 +7,18 @@ Stop it at any moment and start it again: it goes on from the newest checkpoint 
 
 import contextlib
 import dataclasses
+import functools
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import captcha_data
+import captcha_export
 import captcha_model
+import captcha_predict
 import captcha_save
 from captcha_config import Config, UserError, parse_args, run
 
@@ -26,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 FIELDS = (
     "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "channels",
     "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps", "weight_decay",
-    "eval_every", "save_every", "keep_checkpoints", "save_dir",
+    "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
 )  # fmt: skip
 
 
@@ -65,7 +69,9 @@ def train(config: Config) -> int:
             if commit["path"].stem != f"{captcha_save.LATEST}-{step}":  # the run was killed between the two saves
                 captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
             captcha_save.keep(folder, captcha_save.BEST, step, 1)
+        taken = start_from(config.init_from, model, config) if config.init_from and not commit else ""
         train_step = build_train_step(model, optimizer, config)
+        forward = functools.partial(captcha_model.forward, model)
         batches = iter(captcha_data.training_batches(images, labels, step, config))
         del images, labels  # TensorFlow has its own copy
 
@@ -73,7 +79,7 @@ def train(config: Config) -> int:
             device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
             images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
             say(f"{images}, {model.count_params()} weights, on {device}")
-            say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}")
+            say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
             first_step = reported = step
             loss = norm = waited = trained = 0.0
             stopping, began = False, time.perf_counter()
@@ -107,11 +113,13 @@ def train(config: Config) -> int:
                 # once in a while: how well does it read captchas that it never saw?
                 improved, before, told = False, best, f"step {step}/{config.max_steps}  loss {loss:.4f}"
                 if evaluate_now:
-                    captchas, characters, count = captcha_model.score(model, validation)
-                    accuracy = captchas / count
+                    logits, labels = captcha_model.read_all(forward, validation)
+                    right, characters = (part.numpy() for part in captcha_model.evaluation(logits, labels))
+                    accuracy = float(right.mean())
                     if improved := not best["step"] or accuracy > best["captcha_accuracy"]:
                         best = {"step": step, "captcha_accuracy": accuracy}
-                    told += f"  captcha {accuracy:.2%}  character {characters / count / config.length:.2%} of {count}"
+                        best["temperature"] = captcha_model.temperature(logits, labels)
+                    told += f"  captcha {accuracy:.2%}  character {characters.mean():.2%} of {len(right)}"
                     minutes, left = divmod(round((config.max_steps - step) * config.batch_size / rate), 60)
                     told += f"  {rate:.0f} images/s  {minutes}:{left:02} left"
 
@@ -149,6 +157,41 @@ def train(config: Config) -> int:
                 f" best captcha accuracy {best['captcha_accuracy']:.2%}, at step {best['step']}"
             )
             return 0
+
+
+def start_from(name: str, model: keras.Model, config: Config) -> str:
+    """Give a new network the weights of a trained one, as far as they are of use.
+
+    What has the same shape is taken over; of the classifier, that which belongs to the characters that both know.
+    Another width or length makes the part that says where to look begin anew.
+
+    Args:
+      name: a folder that the trainer saved to, or a model that ships.
+    Returns:
+      What was taken over, in words.
+    Raises:
+      UserError: there is no such checkpoint, or its network has other convolutions.
+    """
+    shipped = captcha_predict.SHIPPED / name
+    folder = shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
+    commit, theirs = captcha_save.best(replace(config, save_dir=str(folder)), ())
+    if theirs.channels != config.channels:
+        given = " ".join(map(str, theirs.channels))
+        raise UserError(f"{folder}: was trained with other channels; use the same: --channels {given}")
+    source = captcha_model.build(theirs)
+    captcha_save.restore(commit, source)
+    taken = 0
+    for ours, trained in zip(model.weights[:-2], source.weights[:-2], strict=True):
+        if ours.shape == trained.shape:
+            ours.assign(trained)
+            taken += 1
+    both = [character for character in config.characters if character in theirs.characters]
+    here, there = ([known.index(character) for character in both] for known in (config.characters, theirs.characters))
+    for ours, trained in zip(model.weights[-2:], source.weights[-2:], strict=True):  # kernel and bias of the classifier
+        values = ours.numpy()
+        values[..., here] = trained.numpy()[..., there]
+        ours.assign(values)
+    return f", with {taken} of {len(model.weights) - 2} weights and {len(both)} characters of {folder}"
 
 
 def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
@@ -215,7 +258,11 @@ def _progress(total: int, done: int) -> Iterator[tuple[Callable[[str], None], Ca
 
 def main() -> int:
     config, _ = parse_args(__doc__, FIELDS)
-    return train(config)
+    status = train(config)
+    if status == 0:
+        (path,) = captcha_export.export(config)
+        print(f"{path}: for captcha_predict.py")
+    return status
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ and drift, the ratio hardly does. The sets must be there (make train, or the pro
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -61,6 +62,7 @@ def sprint(config: Config, sets: dict, eval_every: int) -> tuple[dict[float, flo
     step = captcha_train.build_train_step(model, optimizer, config)
     batches = iter(captcha_data.training_batches(*sets["train"], 0, config))
     validation = captcha_data.evaluation_batches(*sets["validation"], 500)
+    forward = functools.partial(captcha_model.forward, model)
     reached, seconds, waited, accuracy = {}, 0.0, 0.0, 0.0
     for i in range(1, config.max_steps + 1):
         began = time.perf_counter()
@@ -69,8 +71,8 @@ def sprint(config: Config, sets: dict, eval_every: int) -> tuple[dict[float, flo
         float(step(*batch)[0])
         seconds += time.perf_counter() - began
         if i % eval_every == 0 or i == config.max_steps:
-            captchas, _, count = captcha_model.score(model, validation)
-            accuracy = captchas / count
+            right, _ = captcha_model.evaluation(*captcha_model.read_all(forward, validation))
+            accuracy = float(right.numpy().mean())
             for goal in GOALS:
                 if accuracy >= goal:
                     reached.setdefault(goal, seconds)

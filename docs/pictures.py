@@ -10,20 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from captcha_config import Config
 from captcha_draw import draw
-
-from PIL import Image
-
-COLUMNS, ROWS, GAP = 5, 2, 8
-
-
-def samples(config: Config) -> Image.Image:
-    """The first validation captchas, side by side."""
-    across, down = config.width + GAP, config.height + GAP
-    sheet = Image.new("RGB", (COLUMNS * across + GAP, ROWS * down + GAP), "white")
-    for i in range(COLUMNS * ROWS):
-        sheet.paste(draw(i, "validation", config)[1], (GAP + i % COLUMNS * across, GAP + i // COLUMNS * down))
-    return sheet
-
+from captcha_show import contact_sheet
 
 if __name__ == "__main__":
-    samples(Config()).save(Path(__file__).parent / "samples.png", optimize=True)
+    samples = [draw(i, "validation", Config())[1] for i in range(10)]
+    contact_sheet(samples, 5).save(Path(__file__).parent / "samples.png", optimize=True)

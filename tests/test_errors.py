@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 import captcha_train
-from captcha_producer import read_sealed, write_sealed
+from captcha_seal import read_sealed, write_sealed
 
 import pytest
 import tensorflow as tf

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import captcha_model
-import captcha_producer
 import captcha_save
+import captcha_seal
 import captcha_train
 from captcha_config import UserError
 from captcha_producer import produce
@@ -225,7 +225,7 @@ def test_a_commit_is_written_after_its_files_are_on_the_disk(config, folder, mon
         return replace_path(path, target)
 
     monkeypatch.setattr(captcha_save, "sync", traced_sync)
-    monkeypatch.setattr(captcha_producer, "sync", traced_sync)
+    monkeypatch.setattr(captcha_seal, "sync", traced_sync)
     monkeypatch.setattr(Path, "replace", traced_replace)
     captcha_save.write(folder / "save", captcha_save.LATEST, 5, model, optimizer, {})
     assert trace == [

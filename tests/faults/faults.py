@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import captcha_producer
 import captcha_save
+import captcha_seal
 import captcha_train
 from captcha_config import Config, run
 
@@ -202,9 +203,9 @@ class Faults:
         return "recovered" if work.state() == self.sets else "silent"
 
     def _set_is_whole(self, work: Work) -> bool:
-        manifest = captcha_producer.read_sealed(work.folder / "tfrecords" / "train.json")
+        manifest = captcha_seal.read_sealed(work.folder / "tfrecords" / "train.json")
         named = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
-        there = {path.name: captcha_producer.sha256(path) for path in (work.folder / "tfrecords").glob("train-*")}
+        there = {path.name: captcha_seal.sha256(path) for path in (work.folder / "tfrecords").glob("train-*")}
         return named == there and len(list((work.folder / "images" / "train").glob("*.png"))) == manifest["count"]
 
     # Filled up
