@@ -8,10 +8,12 @@ Each is compared with the checkpoint on captchas of the validation split before 
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 FIELDS = ("tfrecords_dir", "save_dir", "memory_budget")
+BATCH_SIZE = 250
 COMPARED = 1000  # captchas
 MOST_LOST = 0.002  # share of them that an 8-bit network may read wrong and the checkpoint does not
 ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
@@ -55,7 +58,8 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     pixels = keras.Input((trained.height, trained.width, 3), dtype="uint8", name="pixels")
     model = keras.Model(pixels, checkpoint(pixels, training=False) / commit["best"]["temperature"])
     images, labels = (part[:COMPARED] for part in captcha_data.load("validation", trained, channels=3))
-    logits = model.predict(images, batch_size=128, verbose=0)
+    batches = captcha_data.evaluation_batches(images, labels, BATCH_SIZE)
+    logits, _ = captcha_model.read_all(functools.partial(captcha_model.forward, model), batches)
     about = {name: getattr(trained, name) for name in ("characters", "length", "width", "height")}
     about |= {"drawn_with": commit["drawn_with"], **commit["best"]}
 
@@ -143,7 +147,9 @@ def _write_onnx(model: keras.Model, path: Path, about: dict, images: np.ndarray)
     """An .onnx file; the description is in its metadata_props."""
     import onnx
 
-    model.export(path, format="onnx", verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converter
+        model.export(path, format="onnx", verbose=False)
     network = onnx.load(path)
     onnx.helper.set_model_props(network, {ABOUT: json.dumps(about, ensure_ascii=False)})
     onnx.save(network, path)
@@ -163,7 +169,8 @@ def _write_saved_model(model: keras.Model, path: Path, about: dict, images: np.n
 
 
 def _read_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
-    return tf.saved_model.load(str(path)).serve(images).numpy()
+    network = tf.saved_model.load(str(path))  # it holds the variables, and so has to stay
+    return network.serve(images).numpy()
 
 
 # name: (the file, what writes it, what reads images with it through its own runtime)
@@ -181,9 +188,10 @@ def main() -> None:
         parser.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with the weights for --init_from")
 
     config, args = parse_args(__doc__, FIELDS, extras)
+    tf.get_logger().setLevel("ERROR")  # the converters' warnings are about things that models do not have
     for path in export(config, tuple(args.formats), args.to):
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-        print(f"{path}: {size / 1000:.0f} kB, reads as the checkpoint does")
+        print(f"{path}: {size / 1000:.0f} kB, compared with the checkpoint")
 
 
 if __name__ == "__main__":

@@ -40,16 +40,20 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
             image = source
         elif isinstance(source, np.ndarray):
             image = _of_pixels(source)
+        elif not isinstance(source, Path | bytes):
+            kind = type(source).__name__
+            raise UserError(f"the image: is of type {kind}; give a path, bytes, pixels or a Pillow image")
         else:
             size = source.stat().st_size if isinstance(source, Path) else len(source)
             if size > MOST_BYTES:
                 raise UserError(f"{what}: has {size} bytes, more than {MOST_BYTES}; make it smaller")
+            content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-                image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=("PNG", "JPEG"))
+                image = Image.open(content, formats=("PNG", "JPEG"))
         if image.width * image.height > MOST_PIXELS:
             raise UserError(f"{what}: has {image.width}x{image.height} pixels, more than {MOST_PIXELS}; shrink it")
-        image.load()  # all of it, and closes the file
+        image.load()  # all of it
         return _on_white(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise UserError(f"{what}: has far more than {MOST_PIXELS} pixels; shrink it") from error

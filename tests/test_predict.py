@@ -1,0 +1,337 @@
+"""Reading, with the models that ship: what goes in, what comes out, and what is refused."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import captcha_predict
+from captcha_config import Config, UserError
+from captcha_draw import draw, png
+
+import numpy as np
+import pytest
+from conftest import ROOT, command, run
+from PIL import Image
+
+LETTERS = Config(characters="0123456789abcdefghijklmnopqrstuvwxyz", width=100, height=60)
+
+
+@pytest.fixture(scope="module")
+def captchas():
+    """(text, image) of forty that no training saw."""
+    return [draw(i, "test of reading", Config()) for i in range(40)]
+
+
+@pytest.fixture
+def images(captchas, tmp_path, monkeypatch):
+    """A folder of them, images/, below the working folder."""
+    (tmp_path / "images").mkdir()
+    for i, (_, image) in enumerate(captchas):
+        image.save(tmp_path / "images" / f"{i:02}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="module")
+def usual(captchas):
+    """What the model reads in the Pillow images."""
+    return captcha_predict.read([image for _, image in captchas], model="digits")
+
+
+@pytest.mark.parametrize(("model", "config"), [("digits", Config()), ("letters", LETTERS)])
+def test_the_shipped_model_reads_what_it_never_saw(model, config):
+    drawn = [draw(i, "test of the shipped models", config) for i in range(400)]
+    read = captcha_predict.read([image for _, image in drawn], model=model)
+    assert sum(text == seen for (text, _), seen in zip(drawn, read, strict=True)) >= 0.96 * 400
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda path: str(path),
+        lambda path: path,
+        lambda path: path.read_bytes(),
+        lambda path: Image.open(path),
+        lambda path: np.asarray(Image.open(path)),
+        lambda path: np.asarray(Image.open(path).convert("RGBA")),
+    ],
+    ids=["str", "Path", "bytes", "Pillow", "array", "array with opacity"],
+)
+def test_every_kind_of_image_reads_the_same(images, usual, given):
+    read = [captcha_predict.read(given(path)) for path in sorted(images.iterdir())[:5]]
+    assert read == usual[:5]
+
+
+def test_a_grey_array_is_read_with_and_without_its_channel(captchas, usual):
+    grey = np.asarray(captchas[0][1].convert("L"))
+    assert captcha_predict.read(grey) == captcha_predict.read(grey[..., None]) == usual[0]
+
+
+def test_a_list_answers_in_its_order_and_a_folder_by_name(images, usual):
+    paths = sorted(images.iterdir())
+    assert captcha_predict.read(paths[::-1]) == usual[::-1]
+    assert captcha_predict.read(images) == dict(zip((path.name for path in paths), usual, strict=True))
+
+
+def test_an_image_of_another_size_is_resized(captchas, usual):
+    twice = [image.resize((256, 128), Image.Resampling.BICUBIC) for _, image in captchas]
+    same = [a == b for a, b in zip(captcha_predict.read(twice), usual, strict=True)]
+    assert np.mean(same) > 0.9
+
+
+def test_the_confidence_is_the_product_of_the_characters_own(captchas):
+    for reading in captcha_predict.read([image for _, image in captchas], details=True):
+        assert [max(place, key=place.get) for place in reading.characters] == list(reading.text)
+        assert [sum(place.values()) for place in reading.characters] == pytest.approx([1] * 4, abs=1e-5)
+        assert reading.confidence == pytest.approx(np.prod([max(place.values()) for place in reading.characters]))
+
+
+def test_what_is_hardly_a_captcha_gets_little_confidence():
+    noise = np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
+    assert captcha_predict.read(noise, details=True).confidence < 0.5
+
+
+def test_many_threads_read_as_one_does(captchas, usual):
+    found = {}
+
+    def work(name):
+        found[name] = [captcha_predict.read(image) for _, image in captchas]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(texts == usual for texts in found.values()) and len(found) == 8
+
+
+def test_the_model_is_the_one_named_or_that_in_save_or_the_one_that_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert captcha_predict.load().config.characters == "0123456789"
+    (tmp_path / "save").mkdir()
+    (tmp_path / "save" / "model.tflite").write_bytes(captcha_predict.find("letters").read_bytes())
+    assert captcha_predict.load().config.characters == LETTERS.characters
+    assert captcha_predict.load("digits").config.characters == "0123456789"
+    assert captcha_predict.load("save").config == captcha_predict.load("save/model.tflite").config
+    assert captcha_predict.load("save") is captcha_predict.load("save")  # loaded once
+
+
+def test_a_retrained_model_is_noticed(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(captcha_predict.find("letters").read_bytes())
+    assert captcha_predict.load(path).config.length == 4
+    path.write_bytes(captcha_predict.find("digits").read_bytes())
+    os.utime(path, ns=(1, 1))
+    assert captcha_predict.load(path).config.characters == "0123456789"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nowhere", "there is no such model; name a .tflite file, a folder with model.tflite, or one of digits, let"),
+        ("half.tflite", "half.tflite: is no whole model"),
+        ("flipped.tflite", "flipped.tflite: is no whole model"),
+        ("text.tflite", "text.tflite: is no whole model"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused(tmp_path, monkeypatch, model, said):
+    monkeypatch.chdir(tmp_path)
+    whole = captcha_predict.find("digits").read_bytes()
+    (tmp_path / "half.tflite").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "flipped.tflite").write_bytes(whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:])
+    (tmp_path / "text.tflite").write_text("a model")
+    with pytest.raises(UserError) as caught:
+        captcha_predict.load(model)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def huge_png() -> bytes:
+    """22,000 x 22,000 pixels of black in half a megabyte."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    squeezed = zlib.compressobj(9)
+    rows = b"".join(squeezed.compress(bytes(1 + 22_000 // 8)) for _ in range(22_000)) + squeezed.flush()
+    header = (22_000).to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def gif() -> bytes:
+    encoded = io.BytesIO()
+    draw(0, "gif", Config())[1].save(encoded, format="gif")
+    return encoded.getvalue()
+
+
+BAD = {
+    "text.png": (b"not a picture", "is neither a PNG nor a JPEG"),
+    "empty.png": (b"", "is neither a PNG nor a JPEG"),
+    "half.png": (png(draw(0, "half", Config())[1])[:2500], "cannot be read"),
+    "huge.png": (huge_png(), "has far more than 16000000 pixels"),
+    "gif.png": (gif(), "is neither a PNG nor a JPEG"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_one_line_one_type_of_error_and_little_memory(tmp_path, name):
+    content, said = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    for given in (tmp_path / name, content):
+        with pytest.raises(UserError, match=said):
+            captcha_predict.read(given)
+    done, most = measured(tmp_path, name)
+    (line,) = [line for line in done.stderr.splitlines() if "captcha_predict.py" in line]
+    assert line.startswith(f"captcha_predict.py: error: {name}: ") and said in line
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert most < 200e6
+
+
+def measured(folder: Path, *args: str) -> tuple[subprocess.CompletedProcess, int]:
+    """Run the script; also the most memory that it took, in bytes."""
+    runner = (
+        "import resource, subprocess, sys; status = subprocess.run(sys.argv[1:]).returncode;"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(status)"
+    )
+    words = [sys.executable, "-c", runner, *command("captcha_predict.py", *args)]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return done, int(done.stdout.splitlines()[-1]) * unit
+
+
+def test_a_transparent_png_is_read_as_if_on_white(captchas, usual):
+    pixels = np.asarray(captchas[0][1].convert("RGBA")).copy()
+    paper = pixels[0, 0].astype(int)
+    pixels[np.abs(pixels.astype(int) - paper).sum(axis=-1) < 30] = 0  # the paper: black, and transparent
+    assert captcha_predict.read(Image.fromarray(pixels)) == usual[0]
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((64, 128, 3), np.float32), "is float32 [64, 128, 3]"),
+        (np.zeros((64, 128, 2), np.uint8), "is uint8 [64, 128, 2]"),
+        (np.zeros((5, 64, 128, 3), np.uint8), "is uint8 [5, 64, 128, 3]"),
+        (np.zeros((128,), np.uint8), "is uint8 [128]"),
+        (np.zeros((0, 128, 3), np.uint8), "is uint8 [0, 128, 3]"),
+        (np.array("captcha.png"), "is <U11 []"),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused(array, said):
+    with pytest.raises(UserError) as caught:
+        captcha_predict.read(array)
+    assert said in str(caught.value) and "several images as a list" in str(caught.value)
+
+
+@pytest.mark.parametrize("thing", [None, 2704, {"a": 1}])
+def test_what_is_no_image_at_all_is_refused(thing):
+    with pytest.raises(UserError, match="the image: is of type"):
+        captcha_predict.read(thing)
+
+
+def test_a_line_an_image(images, usual):
+    done = run("captcha_predict.py", "images/00.png", "images", cwd=images.parent)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:2] for line in lines] == [[f"images/{i:02}.png", usual[i]] for i in [0, *range(40)]]
+    assert all(0 < float(line[2]) <= 1 for line in lines)
+
+
+def test_json_lines_say_all(images, usual):
+    done = run("captcha_predict.py", "images", "--json", "--min-confidence", "1", cwd=images.parent)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in found] == usual
+    for line in found:
+        assert line["unsure"] is (line["confidence"] < 1)
+        assert [len(place) for place in line["characters"]] == [10] * 4
+
+
+def test_what_is_less_certain_than_asked_is_marked(images):
+    done = run("captcha_predict.py", "images", "--min-confidence", "0.9999", cwd=images.parent)
+    for line in done.stdout.splitlines():
+        assert line.endswith("  unsure") is (float(line.split()[2]) < 0.9999)
+
+
+def test_one_unreadable_file_does_not_stop_the_rest(images, usual):
+    (images / "05.png").write_text("not a picture")
+    done = run("captcha_predict.py", "images", "missing.png", cwd=images.parent)
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()] == usual[:5] + usual[6:]
+    said = [line for line in done.stderr.splitlines() if "error" in line]
+    assert [line.split(": ")[1:4] for line in said] == [
+        ["error", "images/05.png", "is neither a PNG nor a JPEG; convert it or leave it out"],
+        ["error", "missing.png", "cannot be read (No such file or directory); replace it or leave it out"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["empty"], "empty: has no images"),
+        (["images", "--model", "nowhere"], "nowhere: there is no such model"),
+        (["images", "--min-confidence", "2"], "--min-confidence 2.0 is out of range; it must be from 0 to 1"),
+        ([], "the following arguments are required: PATH"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(images, args, said):
+    (images.parent / "empty").mkdir()
+    done = run("captcha_predict.py", *args, cwd=images.parent)
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert said in line
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_progress_is_shown_on_a_long_folder_and_the_lines_stay_whole(images):
+    """On a terminal for progress and a file for the lines, as with `> read.txt`."""
+    content = (images / "00.png").read_bytes()
+    for i in range(1100):
+        (images / f"{i:04}.png").write_bytes(content)
+    terminal, other_end = pty.openpty()
+    with open(images.parent / "read.txt", "w") as lines:
+        process = subprocess.Popen(
+            command("captcha_predict.py", "images"), cwd=images.parent, stdout=lines, stderr=other_end
+        )
+        os.close(other_end)
+        shown = b""
+        while True:
+            try:
+                shown += (block := os.read(terminal, 4096))
+            except OSError:
+                break
+            if not block:
+                break
+        assert process.wait(60) == 0
+    os.close(terminal)
+    assert b"reading" in shown and b"images/s" in shown
+    assert len((images.parent / "read.txt").read_text().splitlines()) == 1140
+
+
+@pytest.mark.slow
+def test_installed_it_reads_in_two_lines_from_anywhere_without_tensorflow(captchas, usual, tmp_path):
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, names):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site")]
+    subprocess.run([*pip, str(source)], check=True, capture_output=True, timeout=300)
+    captchas[0][1].save(elsewhere / "captcha.png")
+    code = (
+        "import sys\n"
+        "import captcha_predict\n"
+        "print(captcha_predict.read('captcha.png'))\n"
+        "print(captcha_predict.__file__)\n"
+        "assert not [name for name in sys.modules if name.startswith(('tensorflow', 'keras'))]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [usual[0], str(tmp_path / "site" / "captcha_predict.py")], done.stderr
