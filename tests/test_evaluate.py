@@ -4,6 +4,7 @@ from dataclasses import replace
 import captcha_data
 import captcha_draw
 import captcha_evaluate
+import captcha_export
 import captcha_model
 import captcha_save
 import captcha_train
@@ -72,6 +73,48 @@ def test_the_interval_is_wilsons():
     assert captcha_evaluate.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert captcha_evaluate.wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert captcha_evaluate.wilson_interval(100, 100)[1] == 1.0
+
+
+def test_the_calibration_error_is_what_confidence_and_accuracy_differ_by():
+    rng = np.random.default_rng(1)
+    confidence = rng.random(30_000)
+    right = rng.random(30_000) < confidence
+    assert captcha_evaluate.calibration_error(confidence, right) < 0.01
+    overconfident = rng.random(30_000) < confidence**2  # by the integral of x - x²
+    assert captcha_evaluate.calibration_error(confidence, overconfident) == pytest.approx(1 / 6, abs=0.01)
+    assert captcha_evaluate.calibration_error(np.ones(10), np.arange(10) < 7) == pytest.approx(0.3)
+
+
+def test_the_thresholds_share_out_the_captchas():
+    confidence = np.arange(1, 101) / 100
+    right = confidence > 0.08  # the eight least certain are wrong
+    found = captcha_evaluate.thresholds(confidence, right)
+    assert [line["share_read"] for line in found] == [1, 0.99, 0.98, 0.95, 0.9]
+    assert [line["threshold"] for line in found] == [0.01, 0.02, 0.03, 0.06, 0.11]
+    assert [line["accuracy"] for line in found] == [92 / 100, 92 / 99, 92 / 98, 92 / 95, 90 / 90]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["digits", "letters"])
+def test_the_confidence_of_the_shipped_models_can_be_believed(model, tmp_path):
+    score = captcha_evaluate.evaluate(Config(seed=11, save_dir=str(tmp_path)), fresh=4000, model=model)
+    assert score["calibration_error"] < 0.01
+    assert score["captcha_accuracy"] > {"digits": 0.99, "letters": 0.97}[model]
+    (at_95,) = [line for line in score["thresholds"] if 0.945 < line["share_read"] < 0.955]
+    assert at_95["accuracy"] >= {"digits": 0.999, "letters": 0.99}[model]
+
+
+def test_a_checkpoint_and_its_export_score_the_same(trained, folder):
+    captcha_export.export(trained)
+    checkpoint = captcha_evaluate.evaluate(trained, fresh=200)
+    exported = captcha_evaluate.evaluate(trained, fresh=200, model=folder / "save")
+    assert exported.pop("model") == str(folder / "save" / "model.tflite")
+    assert checkpoint.pop("model").startswith(str(folder / "save" / "best-"))
+    thresholds = [part.pop("thresholds") for part in (checkpoint, exported)]
+    for ours, theirs in zip(*thresholds, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+    assert checkpoint.pop("calibration_error") == pytest.approx(exported.pop("calibration_error"), abs=1e-3)
+    assert checkpoint == exported
 
 
 def test_without_a_checkpoint_it_says_how_to_get_one(config):

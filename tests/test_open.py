@@ -12,6 +12,7 @@ import captcha_train
 from captcha_config import UserError
 from captcha_open import open_image
 from captcha_producer import take_in
+from captcha_show import contact_sheet
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def own(tmp_path):
 
 def test_own_images_become_a_split_at_the_configs_size(own, tmp_path):
     config = replace(SMALL, tfrecords_dir=str(tmp_path / "tfrecords"))
-    manifest = take_in(own, tmp_path / "images" / "train", config)
+    (manifest,) = take_in(own, tmp_path / "images" / "train", config)
     images, labels = captcha_data.load("train", config)
     assert (manifest["count"], manifest["source"], images.shape) == (8, "mine", (8, 32, 48, 1))
     texts = sorted(path.stem.rpartition("_")[2] for path in own.iterdir())
@@ -155,6 +156,86 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(own, tmp_path):
         assert sum(said in line for line in problems) == 1, said
 
 
+def test_a_csv_file_gives_the_labels(own, tmp_path):
+    """As a spreadsheet writes it: with a mark of its encoding, and a column of its own."""
+    paths = sorted(own.iterdir())
+    texts = {}
+    for i, path in enumerate(paths):
+        texts[f"scan {i}{path.suffix}"] = path.stem.rpartition("_")[2]
+        path.rename(own / f"scan {i}{path.suffix}")
+    lines = "\n".join(f"{text},{name},good" for name, text in texts.items())
+    (own / "labels.csv").write_text(f"label,file,quality\n{lines}\n", encoding="utf-8-sig")
+    config = replace(SMALL, tfrecords_dir=str(tmp_path / "tfrecords"))
+    take_in(own / "labels.csv", tmp_path / "images" / "train", config)
+    _, labels = captcha_data.load("train", config)
+    assert ["".join("0123"[label] for label in row) for row in labels] == list(texts.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name,text\na.png,01\n", "its first line must name the columns: file,label"),
+        ("", "its first line must name the columns: file,label"),
+        ("file,label\na.png\n", "line 2 has not a file and a label"),
+        ("file,label\nmissing.png,01\n", "missing.png: cannot be read (No such file or directory)"),
+        ("file,label\n", "0 images that can be used are too few"),
+        (b"file,label\n\xff.png,01\n", "is no CSV file in UTF-8"),
+    ],
+)
+def test_a_csv_file_that_is_wrong_is_refused(tmp_path, content, said):
+    (tmp_path / "labels.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as caught:
+        take_in(tmp_path / "labels.csv", tmp_path / "images" / "train", SMALL)
+    assert said in str(caught.value)
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_part_is_kept_for_validation_chosen_by_the_seed(own, tmp_path):
+    texts = {path.read_bytes(): path.stem.rpartition("_")[2] for path in own.iterdir()}
+    chosen = []
+    for seed in (1, 1, 2, 3):
+        config = replace(SMALL, tfrecords_dir=str(tmp_path / "tfrecords"), seed=seed)
+        made = take_in(own, tmp_path / "images" / "train", config, validation=0.25)
+        assert [(manifest["split"], manifest["count"]) for manifest in made] == [("train", 6), ("validation", 2)]
+        (train, _), (validation, labels) = (captcha_data.load(split, config) for split in ("train", "validation"))
+        assert len({image.tobytes() for image in [*train, *validation]}) == 8  # each in one of the two
+        chosen.append(validation.tobytes())
+    assert chosen[0] == chosen[1] and len(set(chosen)) > 1
+    assert all("".join("0123"[i] for i in row) in texts.values() for row in labels)
+
+
+def test_a_part_of_too_few_images_is_refused(own, tmp_path):
+    for share in (0.01, 0.99):
+        with pytest.raises(UserError, match="8 images that can be used are too few"):
+            take_in(own, tmp_path / "images" / "train", SMALL, validation=share)
+
+
+def test_stats_count_each_character_at_each_place(own, tmp_path):
+    (own / "0_123.png").unlink(missing_ok=True)
+    texts = [path.stem.rpartition("_")[2] for path in own.iterdir()]
+    done = run("captcha_producer.py", "--source", own, "-p", "images/train", *options(DRAWING), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("captcha_producer.py", "--stats", "-p", "images/train", cwd=tmp_path)  # characters: as in the set
+    assert "train: 8 captchas of 48x32, taken in from mine (8 of 96x64)" in done.stdout
+    rows = [line.replace("│", " ").split() for line in done.stdout.splitlines() if line.startswith("│")]
+    assert rows == [
+        [character, *(str(sum(text[place] == character for text in texts)) for place in (0, 1)),
+         str("".join(texts).count(character))] for character in "0123"
+    ]  # fmt: skip
+    sheet = Image.open(tmp_path / "images" / "train.png")
+    assert sheet.width >= 6 * 48 and sheet.height >= 2 * 32
+
+
+def test_the_sheet_shows_the_first_images_in_rows(own, tmp_path):
+    images = [open_image(path).resize((48, 32)) for path in sorted(own.iterdir())]
+    sheet = np.asarray(contact_sheet(images, 3))
+    gap = 8
+    for i, image in enumerate(images):
+        top, left = gap + i // 3 * (32 + gap), gap + i % 3 * (48 + gap)
+        assert np.array_equal(sheet[top : top + 32, left : left + 48], np.asarray(image))
+    assert sheet.shape == (gap + 3 * (32 + gap), gap + 3 * (48 + gap), 3)
+
+
 def test_what_cannot_be_used_is_left_out_when_asked(own, tmp_path):
     (own / "notes.txt").write_text("notes")
     args = ("--source", own, "-p", "images/train", "--leave-out", *options(DRAWING))
@@ -167,7 +248,7 @@ def test_what_cannot_be_used_is_left_out_when_asked(own, tmp_path):
 def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path, make):
     if make:
         (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="has no images" if make else "there is no such folder"):
+    with pytest.raises(UserError, match="has no images" if make else "is no folder and no CSV file"):
         take_in(tmp_path / "mine", tmp_path / "images" / "train", SMALL)
 
 
@@ -177,5 +258,5 @@ def test_a_network_of_own_images_is_scored_on_them_and_not_on_drawn_ones(own, tm
         take_in(own, tmp_path / "images" / split, config)
     captcha_train.train(config)
     assert captcha_evaluate.evaluate(config)["count"] == 8
-    with pytest.raises(UserError, match="was trained on the images of mine/, which cannot be drawn"):
+    with pytest.raises(UserError, match="was trained on the images of mine, which cannot be drawn"):
         captcha_evaluate.evaluate(config, fresh=10)

@@ -219,3 +219,23 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path):
     assert done.returncode == 0
     assert "drawing train: 60 of 60, " in done.stderr
     assert done.stdout == "train: 60 captchas in 2 shards in tfrecords/\n"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_captchas_for_other_uses_are_files_alone(tmp_path, suffix):
+    paths = captcha_draw.save_images(tmp_path / "some", 7, SMALL, suffix)
+    assert sorted(tmp_path.rglob("*.*")) == paths
+    for i, path in enumerate(paths):
+        text, image = captcha_draw.draw(i, "some", SMALL)
+        assert path.name == f"{i:08}_{text}.{suffix}"
+        difference = np.asarray(Image.open(path), int) - np.asarray(image, int)
+        assert abs(difference).mean() < (1 if suffix == "png" else 20)
+
+
+def test_captchas_for_other_uses_touch_no_files_of_others(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty; name another folder"):
+        captcha_draw.save_images(tmp_path, 3, SMALL)
+    with pytest.raises(UserError, match=r"Pillow writes no \.mp3 files"):
+        captcha_draw.save_images(tmp_path / "new", 3, SMALL, "mp3")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

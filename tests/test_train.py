@@ -1,6 +1,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -250,3 +251,61 @@ def test_the_data_state_of_a_checkpoint_is_one_number(config, folder):
     assert not list((folder / "save").glob("*iterator*"))
     values = checkpoint_values(folder / "save", "ckpt-12")
     assert all(name.startswith(("model/", "optimizer/", "save_counter")) for name in values)
+
+
+@pytest.fixture
+def teacher(config, folder):
+    """A network trained on the characters 0123."""
+    config = replace(config, save_dir=str(folder / "teacher"))
+    captcha_train.train(config)
+    model = captcha_model.build(config)
+    captcha_save.restore(captcha_save.best(config, ())[0], model)
+    return model
+
+
+def test_training_starts_from_the_weights_of_another_run(config, folder, teacher):
+    model = captcha_model.build(config)
+    said = captcha_train.start_from(str(folder / "teacher"), model, config)
+    assert all(np.array_equal(a, b) for a, b in zip(model.weights, teacher.weights, strict=True))
+    assert f"{len(model.weights) - 2} of {len(model.weights) - 2} weights and 4 characters" in said
+
+
+def test_characters_keep_what_is_known_of_them_in_another_order_and_among_others(config, folder, teacher):
+    config = replace(config, characters="3x1")
+    model = captcha_model.build(config)
+    fresh = model.weights[-2].numpy()
+    captcha_train.start_from(str(folder / "teacher"), model, config)
+    kernel, known = model.weights[-2].numpy(), teacher.weights[-2].numpy()
+    assert np.array_equal(kernel[:, [0, 2]], known[:, [3, 1]])
+    assert np.array_equal(kernel[:, 1], fresh[:, 1])
+
+
+def test_another_length_takes_over_the_convolutions(config, folder, teacher):
+    config = replace(config, length=3)
+    model = captcha_model.build(config)
+    said = captcha_train.start_from(str(folder / "teacher"), model, config)
+    assert np.array_equal(model.weights[0], teacher.weights[0])
+    assert f"with {len(model.weights) - 4} of {len(model.weights) - 2} weights" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"init_from": "nowhere"}, "there is no checkpoint"),
+        ({"init_from": "teacher", "channels": (4, 4)}, "was trained with other channels; use the same: --channels 4 8"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused(config, folder, teacher, change, said, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=said):
+        captcha_train.train(replace(config, **change))
+    assert not list((folder / "save").glob("*.json"))
+
+
+def test_a_run_begun_from_other_weights_goes_on_from_its_own(config, folder, teacher):
+    config = replace(config, init_from=str(folder / "teacher"))
+    captcha_train.train(config)
+    before = files(folder / "save")
+    shutil.rmtree(folder / "teacher")
+    assert captcha_train.train(config) == 0
+    assert files(folder / "save") == before
