@@ -54,6 +54,10 @@ class Config:
     # Data
     memory_budget: int = option(1024, "most memory the decoded training images may take, MiB", 1, 1 << 20, free=True)
     shift: int = option(4, "augmentation: most pixels a training image is moved by, each way", 0, 64)
+    rotate: float = option(
+        0.0, "augmentation: most degrees it is turned by, each way; helps where images are few", 0, 45
+    )
+    zoom: float = option(0.0, "augmentation: most it is enlarged or made smaller by, as a share of its size", 0, 0.5)
 
     # Model
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)

@@ -2,12 +2,13 @@
 
 manifest = read_manifest(split, config)     what the producer says there is
 images, labels = load(split, config)        the whole split, checked, decoded once
-training_batches(images, labels, ...)       shuffled, shifted; the order depends on (seed, step) alone
+training_batches(images, labels, ...)       shuffled, moved; the order depends on (seed, step) alone
 evaluation_batches(images, labels, ...)     once over everything
 """
 
 import contextlib
 import hashlib
+import math
 import shlex
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config, 
 def training_batches(images: np.ndarray, labels: np.ndarray, first_step: int, config: Config) -> tf.data.Dataset:
     """Batches for the steps first_step, first_step + 1, … without end.
 
-    Which images a step gets, and how they are shifted, depends on (config.seed, step) alone: going on after a stop
+    Which images a step gets, and how they are moved, depends on (config.seed, step) alone: going on after a stop
     takes no more than the number of the step. Every image comes once before any comes again.
 
     Yields:
@@ -186,23 +187,30 @@ def training_batches(images: np.ndarray, labels: np.ndarray, first_step: int, co
         seed = tf.stack([tf.fill([batch], tf.constant(config.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
         # A random permutation that is computed, not stored. (tf.random.experimental.index_shuffle takes one seed only.)
         index = tf.raw_ops.RandomIndexShuffle(index=position % count, seed=seed, max_index=last)
-        return _shifted(tf.gather(images, index), step, config), tf.gather(labels, index)
+        return _augmented(tf.gather(images, index), step, config), tf.gather(labels, index)
 
     steps = tf.data.Dataset.counter(start=first_step)
     return steps.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _shifted(images: tf.Tensor, step: tf.Tensor, config: Config) -> tf.Tensor:
-    """Move each image by up to config.shift pixels each way; what enters at an edge repeats the edge."""
-    batch = tf.shape(images)[0]
-    by = tf.random.stateless_uniform(
-        [batch, 2], [tf.constant(config.seed, tf.int64), step], -config.shift, config.shift + 1, tf.int32
+def _augmented(images: tf.Tensor, step: tf.Tensor, config: Config) -> tf.Tensor:
+    """Shift, turn and zoom each image another way; what enters at an edge mirrors what is there."""
+    count, seed = tf.shape(images)[0], tf.constant(config.seed, tf.int64)
+    by = tf.random.stateless_uniform([count, 2], [seed, step], -config.shift, config.shift + 1, tf.int32)
+    down, right = tf.unstack(tf.cast(by, tf.float32), axis=1)  # [batch], pixels
+    turn, zoom = tf.unstack(tf.random.stateless_uniform([count, 2], [seed, -1 - step], -1.0, 1.0), axis=1)
+    angle, zoom = turn * math.radians(config.rotate), 1.0 + zoom * config.zoom
+    cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
+    x, y = (config.width - 1) / 2, (config.height - 1) / 2  # the middle stays where it is, but for the shift
+    rows = [cos, -sin, x - x * cos + y * sin + right, sin, cos, y - x * sin - y * cos + down, 0.0, 0.0]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([tf.broadcast_to(row, [count]) for row in rows], axis=1),  # where each pixel comes from
+        output_shape=[config.height, config.width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
     )
-    padded = tf.pad(images[..., 0], [[0, 0]] + [[config.shift, config.shift]] * 2, "SYMMETRIC")
-    rows = tf.range(config.height)[None] + config.shift + by[:, :1]  # [batch, height]
-    columns = tf.range(config.width)[None] + config.shift + by[:, 1:]  # [batch, width]
-    moved = tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
-    return moved[..., None]
 
 
 def evaluation_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:

@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 FIELDS = (
-    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "channels",
-    "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps", "weight_decay",
-    "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
+    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "rotate", "zoom",
+    "channels", "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps",
+    "weight_decay", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
 )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def train(config: Config) -> int:
                     logits, labels = captcha_model.read_all(forward, validation)
                     right, characters = (part.numpy() for part in captcha_model.evaluation(logits, labels))
                     accuracy = float(right.mean())
-                    if improved := not best["step"] or accuracy > best["captcha_accuracy"]:
+                    if improved := not best["step"] or accuracy >= best["captcha_accuracy"]:
                         best = {"step": step, "captcha_accuracy": accuracy}
                         best["temperature"] = captcha_model.temperature(logits, labels)
                     told += f"  captcha {accuracy:.2%}  character {characters.mean():.2%} of {len(right)}"
