@@ -46,3 +46,4 @@ bench: .venv/.done
 	$(RUN) benchmarks/producer.py
 	$(RUN) benchmarks/training.py
 	$(RUN) benchmarks/saving.py
+	$(RUN) benchmarks/reading.py

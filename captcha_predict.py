@@ -34,6 +34,7 @@ from ai_edge_litert.interpreter import Interpreter
 SHIPPED = Path(__file__).parent / "captcha_models"
 MODEL = "model.tflite"  # what the trainer's end leaves in save/
 MANY = 1000  # images, from which on progress is shown
+PART = 20  # images that a thread takes at a time: handing over each one alone would cost as much as decoding it
 ABOUT = "captcha.json"  # the file's own description, packed into it
 
 
@@ -79,7 +80,9 @@ def each(function: Callable, items: Iterable) -> Iterator:
     items = iter(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while some := list(itertools.islice(items, MANY)):  # so that a million items do not wait in memory
-            yield from pool.map(function, some)
+            parts = [some[i : i + PART] for i in range(0, len(some), PART)]
+            for answers in pool.map(lambda part: [function(item) for item in part], parts):
+                yield from answers
 
 
 def load(model: str | Path | None = None) -> "Reader":

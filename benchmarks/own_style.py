@@ -24,7 +24,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 150, 50  # pixels; the producer resizes
-LEARN, HELD_OUT = 300, 2000
+LEARN = 300  # images
 
 
 def picture(text: str, rng: random.Random) -> Image.Image:
@@ -68,11 +68,12 @@ def accuracy(model: str, folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--held_out", type=int, default=2000, help="images to score on")
     parser.add_argument("--max_steps", type=int, default=200)
     args = parser.parse_args()
     base = Path("own_style")
     make(base / "my_images", LEARN, "to learn from")
-    make(base / "held_out", HELD_OUT, "held out")
+    make(base / "held_out", args.held_out, "held out")
     table = Table("seed", "shipped model", f"{LEARN} images, from nothing", f"{LEARN} images, --init_from digits")
     shipped = accuracy("digits", base / "held_out")
     records = ("--tfrecords_dir", base / "tfrecords")
