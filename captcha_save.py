@@ -113,7 +113,8 @@ def newest(folder: Path, *names: str) -> dict | None:
     files = [path.name for path in folder.glob("*") if re.match(rf"({'|'.join(names)})-\d+\.", path.name)]
     stems = {name.partition(".")[0] for name in files}  # those without a commit, too: what else would they be?
     damaged = []
-    for path in sorted((folder / f"{stem}.json" for stem in stems), key=_step, reverse=True):
+    paths = [folder / f"{stem}.json" for name in names for stem in stems if stem.startswith(f"{name}-")]
+    for path in sorted(paths, key=_step, reverse=True):  # of one step, that of the name that was given first
         try:
             commit = read_sealed(path)
             wrong = [name for name, digest in commit["files"].items() if sha256(path.parent / name) != digest]
