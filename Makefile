@@ -1,12 +1,13 @@
 # make train   the main job: set up, draw the two sets where they are missing, train, evaluate
 # make test    set up and pass the tests          make check   ruff
 # make setup   the set-up alone, into .venv       make bench   the benchmarks
+# make tensorboard  watch training, in a browser
 # make faults  a thousand injected faults, some 20 minutes
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test faults check bench
+.PHONY: train setup test tensorboard faults check bench
 
 train: tfrecords/train.json tfrecords/validation.json
 	$(RUN) captcha_train.py
@@ -37,6 +38,9 @@ test: .venv/.done-dev
 
 faults: .venv/.done-dev
 	$(RUN) tests/faults/faults.py --count 1000
+
+tensorboard: .venv/.done
+	$(RUN) -m tensorboard.main --logdir save
 
 check: .venv/.done-dev
 	$(RUN) -m ruff check .

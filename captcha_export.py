@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import captcha_data
+import captcha_log
 import captcha_model
 import captcha_save
 from captcha_config import Config, UserError, parse_args, run
@@ -44,8 +45,8 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     Args:
       config: save_dir and tfrecords_dir. All else is taken from what was saved with the checkpoint.
       formats: names in FORMATS.
-      to: another folder to write in than save_dir. It gets the checkpoint's weights too, so that training can start
-        from it (--init_from). What is there of the same name is replaced.
+      to: another folder to write in than save_dir. It gets the checkpoint's weights and log too, so that training can
+        start from it (--init_from). What is there of the same name is replaced.
     Returns:
       What was written, in order.
     Raises:
@@ -61,7 +62,7 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     batches = captcha_data.evaluation_batches(images, labels, BATCH_SIZE)
     logits, _ = captcha_model.read_all(functools.partial(captcha_model.forward, model), batches)
     about = {name: getattr(trained, name) for name in ("characters", "length", "width", "height")}
-    about |= {"drawn_with": commit["drawn_with"], **commit["best"]}
+    about |= {"drawn_with": commit["drawn_with"], **commit["best"], "config": commit["config"]}
 
     folder = Path(to or config.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,8 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
             written.append(folder / file)
         if folder.resolve() != Path(config.save_dir).resolve():
             captcha_save.write_weights(commit, checkpoint, folder)
+            if (log := Path(config.save_dir, captcha_log.LINES)).exists():
+                shutil.copy(log, folder)
     return written
 
 

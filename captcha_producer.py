@@ -273,6 +273,8 @@ def main() -> None:
         raise UserError(f"-n {args.count} is out of range; it must be from 1 to {10**9}")
     for made in manifests:
         print(f"{made['split']}: {made['count']} captchas in {len(made['shards'])} shards in {config.tfrecords_dir}/")
+        if not args.no_images:
+            captcha_show.write_sheet(args.path.with_name(made["split"]), config)
 
 
 if __name__ == "__main__":

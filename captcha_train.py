@@ -17,15 +17,16 @@ from pathlib import Path
 
 import captcha_data
 import captcha_export
+import captcha_log
 import captcha_model
 import captcha_predict
 import captcha_save
+import captcha_show
 from captcha_config import Config, UserError, parse_args, run
 
 import keras
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 FIELDS = (
     "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "rotate", "zoom",
@@ -55,7 +56,8 @@ def train(config: Config) -> int:
         if commit:
             _check_fits(commit, config, about["data"])
         images, labels = captcha_data.load("train", config)
-        validation = captcha_data.evaluation_batches(*captcha_data.load("validation", config), config.batch_size)
+        held_out = captcha_data.load("validation", config)
+        validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
         if any(captcha_data.read_manifest(split, config) != manifests[split] for split in manifests):
             raise UserError(f"{config.tfrecords_dir}: a set was replaced while it was read; run again")
 
@@ -75,13 +77,14 @@ def train(config: Config) -> int:
         batches = iter(captcha_data.training_batches(images, labels, step, config))
         del images, labels  # TensorFlow has its own copy
 
-        with _progress(config.max_steps, step) as (say, advance), _stop_signals() as caught:
+        with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
             device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
             images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
-            say(f"{images}, {model.count_params()} weights, on {device}")
-            say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
+            log.say(f"{images}, {model.count_params()} weights, on {device}")
+            log.say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
             first_step = reported = step
-            loss = norm = waited = trained = 0.0
+            loss = norm = waited = 0.0
+            trained = log.entries[-1]["seconds"] if log.entries else 0.0
             stopping, began = False, time.perf_counter()
             while step < config.max_steps and not stopping:
                 asked = time.perf_counter()
@@ -90,7 +93,7 @@ def train(config: Config) -> int:
                 step_loss, step_norm = train_step(*batch)
                 loss, norm = loss + step_loss, norm + step_norm
                 step += 1
-                advance()
+                log.advance()
 
                 stopping = bool(caught)  # looked at once a step: a signal from here on ends the next one
                 ends = stopping or step == config.max_steps
@@ -109,9 +112,12 @@ def train(config: Config) -> int:
                     )
                 seconds = time.perf_counter() - began
                 rate, trained = steps * config.batch_size / seconds, trained + seconds
+                values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(optimizer.learning_rate)}
+                values |= {"images_per_second": rate, "waiting_for_data": waited / seconds, "seconds": trained}
 
                 # once in a while: how well does it read captchas that it never saw?
                 improved, before, told = False, best, f"step {step}/{config.max_steps}  loss {loss:.4f}"
+                misread = None
                 if evaluate_now:
                     logits, labels = captcha_model.read_all(forward, validation)
                     right, characters = (part.numpy() for part in captcha_model.evaluation(logits, labels))
@@ -119,9 +125,12 @@ def train(config: Config) -> int:
                     if improved := not best["step"] or accuracy >= best["captcha_accuracy"]:
                         best = {"step": step, "captcha_accuracy": accuracy}
                         best["temperature"] = captcha_model.temperature(logits, labels)
+                    values |= {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
+                    misread = captcha_show.misread(*held_out, logits, config.characters)
                     told += f"  captcha {accuracy:.2%}  character {characters.mean():.2%} of {len(right)}"
                     minutes, left = divmod(round((config.max_steps - step) * config.batch_size / rate), 60)
                     told += f"  {rate:.0f} images/s  {minutes}:{left:02} left"
+                told += log.report(step, values, misread, model if evaluate_now else None)
 
                 # once in a while: make sure that a stop loses nothing; "saved" means that it is on the disk
                 try:
@@ -143,20 +152,31 @@ def train(config: Config) -> int:
                             f" {good['path'].stem if good else 'none'}; make room, and run the same command again"
                         ) from error
                 finally:
-                    say(told)
-                reported, loss, norm, began = step, 0.0, 0.0, time.perf_counter()
+                    log.say(told)
+                reported, began = step, time.perf_counter()
+                loss = norm = waited = 0.0
 
             if stopping:
-                say(f"stopped by {signal.Signals(caught[0]).name} after step {step}; run the same command to go on")
+                log.say(f"stopped by {signal.Signals(caught[0]).name} after step {step}; run the same command to go on")
                 return 128 + caught[0]
             if step == first_step:
-                say(f"step {step} is reached; --max_steps with a larger number trains on")
+                log.say(f"step {step} is reached; --max_steps with a larger number trains on")
                 return 0
-            say(
-                f"trained {step - first_step} steps in {trained:.0f} s, {waited / trained:.1%} of it waiting for data;"
-                f" best captcha accuracy {best['captcha_accuracy']:.2%}, at step {best['step']}"
-            )
+            log.say(_summary(config, log.entries, best))
             return 0
+
+
+def _summary(config: Config, entries: list[dict], best: dict) -> Table:
+    """What came of it all, and what one may want to do next."""
+    seconds = entries[-1]["seconds"]
+    table = Table.grid(padding=(0, 2))
+    table.add_row("steps", f"{entries[-1]['step']}, in {seconds:.0f} s of training")
+    table.add_row("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}")
+    table.add_row("saved", f"{config.save_dir}/{captcha_save.BEST}-{best['step']}")
+    table.add_row("next", f"python captcha_evaluate.py --save_dir {config.save_dir} --fresh 20000")
+    table.add_row("", f"python captcha_predict.py images/validation --model {config.save_dir}")
+    table.add_row("", f"tensorboard --logdir {config.save_dir}")
+    return table
 
 
 def start_from(name: str, model: keras.Model, config: Config) -> str:
@@ -244,16 +264,6 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _progress(total: int, done: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """(say, advance): a line on standard output, and on a terminal a bar below the lines."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    columns = (TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("step", total=total, completed=done)
-        yield console.print, lambda: bar.advance(task)
 
 
 def main() -> int:
