@@ -190,7 +190,7 @@ def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[st
     """
     places = {"model": model.variables} | ({"optimizer": optimizer.variables} if optimizer else {})
     return {
-        f"{owner} {i}": f"{re.sub('[0-9]', '', variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
+        f"{owner} {i}": f"{re.sub('_?[0-9]+', '', variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
         for owner, variables in places.items()
         for i, variable in enumerate(variables)
     }

@@ -1,0 +1,133 @@
+"""The report, and TensorBoard's page, in a real browser where there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import captcha_log
+
+import pytest
+from conftest import ROOT, TRAINING, options, run
+
+SECTIONS = [
+    "By place and by character", "What is taken for what", "Can the confidence be believed?",
+    "What to leave to a person", "How it learned", "Misread, the most certain first",
+    "Read right, the least certain first", "Config and versions",
+]  # fmt: skip
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+browser_only = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+SCREENSHOTS = ROOT / "build" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """(the page, what --json printed beside it) of the digits that ship."""
+    folder = tmp_path_factory.mktemp("report")
+    args = ("--model", "digits", "--fresh", 400, "--report", "report.html", "--json")
+    done = run("captcha_evaluate.py", *args, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "report.html", json.loads(done.stdout)
+
+
+def test_its_figures_are_those_of_json(report):
+    page, scored = report
+    text = page.read_text(encoding="utf-8")
+    inside = re.search(r'<script type="application/json" id="score">(.*?)</script>', text, re.S)[1]
+    assert json.loads(inside) == scored
+    low, high = scored["interval"]
+    cells = [f"{scored['captcha_accuracy']:.2%}", f"{low:.2%} to {high:.2%}", f"{scored['character_accuracy']:.2%}",
+             scored["count"], f"{scored['calibration_error']:.2%}"]  # fmt: skip
+    cells += [f"{share:.2%}" for share in [*scored["by_place"], *scored["by_character"].values()]]
+    cells += [cell for line in scored["confusions"] for cell in line]
+    cells += [f"{line['threshold']:.4f}" for line in scored["thresholds"]]
+    cells += [f"{line['confidence']:.4f}" for line in scored["calibration"]]
+    cells += [f"{entry['loss']:.4f}" for entry in captcha_log.read(Path(scored["model"]).parent)]
+    for cell in cells:
+        assert f"<td>{cell}</td>" in text, cell
+
+
+def test_the_scores_agree_with_each_other(report):
+    _, scored = report
+    assert sum(scored["by_place"]) / 4 == pytest.approx(scored["character_accuracy"])
+    wrong = round((1 - scored["character_accuracy"]) * 400 * 4)
+    assert sum(times for _, _, times in scored["confusions"]) == wrong
+    assert sum(part["count"] for part in scored["calibration"]) == 400
+
+
+def test_it_is_one_file_that_asks_the_network_for_nothing(report):
+    text = report[0].read_text(encoding="utf-8")
+    loaded = re.findall(r"(?:src|href)\s*=\s*\"([^\"]{0,30})", text) + re.findall(r"url\(([^)]{0,30})", text)
+    assert loaded and all(address.startswith(("data:", "#")) for address in loaded)
+    assert "@import" not in text
+    assert report[0].stat().st_size < 3e6
+
+
+def test_all_of_it_is_there(report):
+    text = report[0].read_text(encoding="utf-8")
+    assert [heading for heading in SECTIONS if heading not in text] == []
+    assert (
+        text.count("<svg") == 4 - (not captcha_log.read(Path(report[1]["model"]).parent)) - 0 or text.count("<svg") == 3
+    )
+    assert "viewport" in text and "light dark" in text
+    assert text.count("<figure>") >= 20
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+def opened(browser, address, **how):
+    """(the page, what it complained of)."""
+    page, complaints = browser.new_page(**how), []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address)
+    return page, complaints
+
+
+@browser_only
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1000])
+def test_the_report_can_be_read_on_a_phone_and_in_the_dark(browser, report, scheme, width):
+    how = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "offline": True}
+    page, complaints = opened(browser, report[0].as_uri(), **how)
+    headings = [heading.inner_text() for heading in page.query_selector_all("h2")]
+    assert len(headings) == len(SECTIONS)
+    assert all(heading.startswith(said) for heading, said in zip(headings, SECTIONS, strict=True))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    ink, paper = page.evaluate(
+        "[getComputedStyle(document.querySelector('svg text')).fill, matchMedia('(prefers-color-scheme: dark)').matches]"
+    )
+    assert (ink == "rgb(255, 255, 255)") is paper is (scheme == "dark")
+    page.screenshot(path=SCREENSHOTS / f"report-{scheme}-{width}.png", full_page=True)
+    assert complaints == []
+
+
+@browser_only
+@pytest.mark.slow
+def test_tensorboard_shows_the_curves_of_a_real_run(browser, folder):
+    done = run("captcha_train.py", *options(TRAINING), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    words = [sys.executable, "-m", "tensorboard.main", "--logdir", "save", "--port", "0", "--host", "127.0.0.1"]
+    server = subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+        page, complaints = opened(browser, f"{address}#timeseries", viewport={"width": 1400, "height": 1600})
+        for name in ("captcha_accuracy", "character_accuracy", "gradient_norm", "images_per_second", "loss", "misread"):
+            page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
+        page.screenshot(path=SCREENSHOTS / "tensorboard.png")
+        page.goto(f"{address}#text")
+        page.get_by_text("config", exact=False).first.wait_for(timeout=60_000)
+        assert complaints == []
+    finally:
+        server.terminate()
+        server.wait()
