@@ -12,6 +12,7 @@ what a commit in save/.pending/ speaks of is not in force and is swept.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -188,9 +189,10 @@ def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[st
 
     The kind is Keras's name without the numbers, which count the layers that the process has made before.
     """
+    kinds = functools.partial(re.compile("_?[0-9]+").sub, "")
     places = {"model": model.variables} | ({"optimizer": optimizer.variables} if optimizer else {})
     return {
-        f"{owner} {i}": f"{re.sub('_?[0-9]+', '', variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
+        f"{owner} {i}": f"{kinds(variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
         for owner, variables in places.items()
         for i, variable in enumerate(variables)
     }

@@ -1,5 +1,6 @@
 """What a run tells of itself, on the terminal, in log.jsonl and to TensorBoard."""
 
+import io
 import json
 import os
 import pty
@@ -12,7 +13,6 @@ import captcha_log
 import captcha_train
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from conftest import SMALL, TRAINING, checkpoint_values, command, options, run
 from PIL import Image
@@ -53,7 +53,7 @@ def test_tensorboard_finds_the_curves_the_pictures_the_weights_and_the_config(co
     (settings,) = shown.Tensors("config")
     assert "| learning_rate | `0.008` |" in settings.tensor_proto.string_val[0].decode()
     width, height, png = shown.Tensors("misread")[-1].tensor_proto.string_val
-    image = Image.open(__import__("io").BytesIO(png))
+    image = Image.open(io.BytesIO(png))
     assert image.size == (int(width), int(height)) and image.width > 2 * SMALL.width
 
 
@@ -129,12 +129,15 @@ def test_the_end_says_what_came_of_it_and_what_to_type_next(folder):
     assert ["tensorboard", "--logdir", "save"] in lines
 
 
-@pytest.mark.parametrize("script", ["captcha_train.py"])
-def test_on_a_terminal_one_live_line_shows_how_far_it_is_and_how_good(folder, script):
+def test_on_a_terminal_one_live_line_shows_how_far_it_is_and_how_good(folder):
     terminal, other_end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen(
-        command(script, *options(TRAINING)), cwd=folder, stdout=other_end, stderr=subprocess.DEVNULL, env=environment
+        command("captcha_train.py", *options(TRAINING)),
+        cwd=folder,
+        stdout=other_end,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     )
     os.close(other_end)
     shown = b""

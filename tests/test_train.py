@@ -253,6 +253,16 @@ def test_the_data_state_of_a_checkpoint_is_one_number(config, folder):
     assert all(name.startswith(("model/", "optimizer/", "save_counter")) for name in values)
 
 
+def test_a_checkpoint_is_read_back_whatever_models_the_process_made_before(config, folder):
+    """Keras numbers the layers of a process; a checkpoint of the first is one of the fifth all the same."""
+    captcha_train.train(config)
+    for _ in range(3):
+        captcha_model.build(config)
+    done = run("captcha_train.py", *options(TRAINING), "--max_steps", 14, cwd=folder)
+    assert "going on from step 12" in done.stdout, done.stderr
+    captcha_train.train(replace(config, max_steps=16))
+
+
 @pytest.fixture
 def teacher(config, folder):
     """A network trained on the characters 0123."""
