@@ -82,9 +82,9 @@ class Log:
                     tf.summary.scalar(name, value)
                 if misread:
                     tf.summary.image("misread", np.asarray(misread)[None])
-                for weights in model.trainable_variables if model else ():
-                    if len(weights.shape) > 1:  # the kernels; all of them would take three times as long
-                        tf.summary.histogram(weights.path, weights)
+                kernels = [weights for weights in model.weights if len(weights.shape) > 1] if model else []
+                for i, kernel in enumerate(kernels):  # all weights would take three times as long
+                    tf.summary.histogram(f"kernels/{i}", kernel)
             self._writer.flush()
         except (OSError, tf.errors.OpError) as error:
             return f"  warning: not logged: {getattr(error, 'strerror', None) or error.message}"
