@@ -51,3 +51,4 @@ bench: .venv/.done
 	$(RUN) benchmarks/training.py
 	$(RUN) benchmarks/saving.py
 	$(RUN) benchmarks/reading.py
+	$(RUN) benchmarks/logging_cost.py

@@ -30,6 +30,8 @@ def shrunk(line: str) -> list[str]:
         words += ["--folder", "50"]
     if words[1].endswith("own_style.py"):
         words += ["--seeds", "1", "--max_steps", "4", "--held_out", "20"]
+    if words[1].endswith("logging_cost.py"):
+        words += ["--blocks", "1", "--steps", "2"]
     if words[1].endswith("training.py"):
         words += ["--seeds", "1", "--max_steps", "3"]
     if words[1].endswith("captcha_train.py"):
@@ -63,11 +65,11 @@ def test_make_train_runs_the_commands_that_the_readme_gives_for_people_without_m
 
 def test_every_other_command_is_one_of_these():
     others = {line for line in COMMANDS if not re.match(r"python \w+/?\w*\.py", line)}
-    known = {"make train", "make test", "python -m venv .venv", "python -m pip install -r requirements.txt"}
+    known = {"make train", "make test", "tensorboard --logdir save", "python -m venv .venv", "python -m pip install -r requirements.txt"}
     assert others <= known
 
 
-@pytest.mark.parametrize("target", ["train", "test", "setup", "check", "faults", "bench"])
+@pytest.mark.parametrize("target", ["train", "test", "setup", "check", "faults", "bench", "tensorboard"])
 def test_the_makefile_has_the_target(target):
     subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True)
 
