@@ -93,7 +93,7 @@ def resized(image: Image.Image, config: Config) -> Image.Image:
 
 def images_in(folder: Path) -> list[Path]:
     """The files of a folder, by name, without the hidden ones. Raises UserError where there is none."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    paths = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
     if not paths:
         raise UserError(f"{folder}: has no images; put some there, or name another folder")
     return paths

@@ -59,7 +59,7 @@ def read(images: Any, model: str | Path | None = None, *, details: bool = False)
     Returns:
       The text (a Reading) of one image; for a list, a list in its order; for a folder, a dict by file name.
     Raises:
-      UserError: an image cannot be read, or there is no such model. The message is one line.
+      UserError: an image cannot be read (of a list, its message says which), or there is no such model.
     """
     reader = load(model)
 
@@ -67,8 +67,14 @@ def read(images: Any, model: str | Path | None = None, *, details: bool = False)
         reading = reader.read(image)
         return reading if details else reading.text
 
+    def answer_one_of_many(item: tuple[int, Any]) -> str | Reading:
+        try:
+            return answer(item[1])
+        except UserError as error:
+            raise UserError(f"image {item[0]} of the list: {error}") from error
+
     if isinstance(images, list | tuple):
-        return list(each(answer, images))
+        return list(each(answer_one_of_many, enumerate(images)))
     if isinstance(images, str | Path) and Path(images).is_dir():
         paths = images_in(Path(images))
         return {path.name: found for path, found in zip(paths, each(answer, paths), strict=True)}
@@ -129,7 +135,7 @@ class Reader:
             if hashlib.sha256(self._model).hexdigest() != self.about["sha256"]:
                 raise ValueError("its sha256 is not the one in it")
             self._idle = [self._interpreter()]  # each serves one call at a time
-        except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{path}: is no whole model ({error}); export it again: captcha_export.py") from error
 
     def _interpreter(self) -> Interpreter:

@@ -79,6 +79,11 @@ def test_a_list_answers_in_its_order_and_a_folder_by_name(images, usual):
     assert captcha_predict.read(images) == dict(zip((path.name for path in paths), usual, strict=True))
 
 
+def test_of_a_list_it_is_said_which_one_cannot_be_read(images):
+    with pytest.raises(UserError, match="image 2 of the list: the image: is neither a PNG nor a JPEG"):
+        captcha_predict.read([images / "00.png", images / "01.png", b"text", images / "02.png"])
+
+
 def test_an_image_of_another_size_is_resized(captchas, usual):
     twice = [image.resize((256, 128), Image.Resampling.BICUBIC) for _, image in captchas]
     same = [a == b for a, b in zip(captcha_predict.read(twice), usual, strict=True)]
@@ -260,12 +265,14 @@ def test_what_is_less_certain_than_asked_is_marked(images):
 
 def test_one_unreadable_file_does_not_stop_the_rest(images, usual):
     (images / "05.png").write_text("not a picture")
+    (images / "lost.png").symlink_to("nowhere")
     done = run("captcha_predict.py", "images", "missing.png", cwd=images.parent)
     assert done.returncode == 1
     assert [line.split()[1] for line in done.stdout.splitlines()] == usual[:5] + usual[6:]
     said = [line for line in done.stderr.splitlines() if "error" in line]
     assert [line.split(": ")[1:4] for line in said] == [
         ["error", "images/05.png", "is neither a PNG nor a JPEG; convert it or leave it out"],
+        ["error", "images/lost.png", "cannot be read (No such file or directory); replace it or leave it out"],
         ["error", "missing.png", "cannot be read (No such file or directory); replace it or leave it out"],
     ]
 

@@ -239,3 +239,13 @@ def test_captchas_for_other_uses_touch_no_files_of_others(tmp_path):
     with pytest.raises(UserError, match=r"Pillow writes no \.mp3 files"):
         captcha_draw.save_images(tmp_path / "new", 3, SMALL, "mp3")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_beside_the_images_lies_a_sheet_of_the_first(tmp_path):
+    done = run("captcha_producer.py", "-n", 9, "-p", "images/new", *options(DRAWING), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sheet = np.asarray(Image.open(tmp_path / "images" / "new.png"))
+    assert np.array_equal(sheet[8:40, 8:56], np.asarray(captcha_draw.draw(0, "new", SMALL)[1]))
+    done = run("captcha_producer.py", "-n", 9, "-p", "images/bare", "--no-images", *options(DRAWING), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "images" / "bare.png").exists()
