@@ -168,37 +168,54 @@ def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config, 
     return image, tf.ensure_shape(labels, [config.length]), features["image/text"]
 
 
-def training_batches(images: np.ndarray, labels: np.ndarray, first_step: int, config: Config) -> tf.data.Dataset:
+def training_batches(
+    images: np.ndarray,
+    labels: np.ndarray,
+    first_step: int,
+    config: Config,
+    part: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
     """Batches for the steps first_step, first_step + 1, … without end.
 
     Which images a step gets, and how they are moved, depends on (config.seed, step) alone: going on after a stop
     takes no more than the number of the step. Every image comes once before any comes again.
 
+    Args:
+      part: where there are several replicas, which of them this machine feeds. A batch is cut into as many parts, in
+        order, and comes as its parts, one after the other: together they are what a single device would get.
     Yields:
-      (uint8 [batch, height, width, 1], int32 [batch, length]).
+      (uint8 [batch / replicas, height, width, 1], int32 [batch / replicas, length]).
     """
-    count, batch = len(images), config.batch_size
+    part = part or tf.distribute.InputContext()
+    replicas = part.num_replicas_in_sync // part.num_input_pipelines  # of this machine
+    count, size = len(images), config.batch_size // part.num_replicas_in_sync
     last = tf.constant(count - 1, tf.int64)
     images, labels = tf.constant(images), tf.constant(labels)
 
-    def batch_of(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        position = step * batch + tf.range(batch, dtype=tf.int64)  # [batch], counted through all epochs
+    def batch_of(turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        step, replica = turn // replicas, part.input_pipeline_id * replicas + turn % replicas
+        start = replica * size
+        position = step * config.batch_size + start + tf.range(size, dtype=tf.int64)  # [size], through all epochs
         epoch = position // count
-        seed = tf.stack([tf.fill([batch], tf.constant(config.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
+        seed = tf.stack([tf.fill([size], tf.constant(config.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
         # A random permutation that is computed, not stored. (tf.random.experimental.index_shuffle takes one seed only.)
         index = tf.raw_ops.RandomIndexShuffle(index=position % count, seed=seed, max_index=last)
-        return _augmented(tf.gather(images, index), step, config), tf.gather(labels, index)
+        return _augmented(tf.gather(images, index), step, start, config), tf.gather(labels, index)
 
-    steps = tf.data.Dataset.counter(start=first_step)
-    return steps.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    turns = tf.data.Dataset.counter(start=first_step * replicas)
+    return turns.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _augmented(images: tf.Tensor, step: tf.Tensor, config: Config) -> tf.Tensor:
-    """Shift, turn and zoom each image another way; what enters at an edge mirrors what is there."""
-    count, seed = tf.shape(images)[0], tf.constant(config.seed, tf.int64)
-    by = tf.random.stateless_uniform([count, 2], [seed, step], -config.shift, config.shift + 1, tf.int32)
-    down, right = tf.unstack(tf.cast(by, tf.float32), axis=1)  # [batch], pixels
-    turn, zoom = tf.unstack(tf.random.stateless_uniform([count, 2], [seed, -1 - step], -1.0, 1.0), axis=1)
+def _augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Config) -> tf.Tensor:
+    """Shift, turn and zoom each image another way; what enters at an edge mirrors what is there.
+
+    The images are those of the step's batch from `start` on.
+    """
+    count, seed, shape = tf.shape(images, tf.int64)[0], tf.constant(config.seed, tf.int64), [config.batch_size, 2]
+    by = tf.random.stateless_uniform(shape, [seed, step], -config.shift, config.shift + 1, tf.int32)
+    how = tf.random.stateless_uniform(shape, [seed, -1 - step], -1.0, 1.0)
+    down, right = tf.unstack(tf.cast(by[start : start + count], tf.float32), axis=1)  # [images], pixels
+    turn, zoom = tf.unstack(how[start : start + count], axis=1)
     angle, zoom = turn * math.radians(config.rotate), 1.0 + zoom * config.zoom
     cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
     x, y = (config.width - 1) / 2, (config.height - 1) / 2  # the middle stays where it is, but for the shift

@@ -29,13 +29,14 @@ def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     Returns:
       logits: float32 [batch, length, classes].
     """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync  # on how many devices a batch is spread
     x = grey(images)  # the colour says nothing
     mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
     x = (x - mean) / ops.sqrt(variance + 1.0)  # dark or pale ink looks the same now
     x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
     for i, filters in enumerate(config.channels):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
         x = layers.ReLU()(x)
         if i < 3:
             x = layers.MaxPooling2D((2, 2) if i < 2 else (2, 1), padding="same")(x)

@@ -44,6 +44,7 @@ def train(config: Config) -> int:
       UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work;
         the last step cannot be saved.
     """
+    strategy = choose_strategy(config)
     manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
     folder = Path(config.save_dir)
     with captcha_save.only_trainer(folder):
@@ -62,8 +63,9 @@ def train(config: Config) -> int:
             raise UserError(f"{config.tfrecords_dir}: a set was replaced while it was read; run again")
 
         keras.utils.set_random_seed(config.seed)
-        model = captcha_model.build(config)
-        optimizer = build_optimizer(model, config)
+        with strategy.scope():
+            model = captcha_model.build(config)
+            optimizer = build_optimizer(model, config)
         step, best = 0, {"step": 0, "captcha_accuracy": 0.0}
         if commit:
             captcha_save.restore(commit, model, optimizer)
@@ -72,15 +74,18 @@ def train(config: Config) -> int:
                 captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
             captcha_save.keep(folder, captcha_save.BEST, step, 1)
         taken = start_from(config.init_from, model, config) if config.init_from and not commit else ""
-        train_step = build_train_step(model, optimizer, config)
+        with strategy.scope():
+            train_step = build_train_step(model, optimizer, config)
         forward = functools.partial(captcha_model.forward, model)
-        batches = iter(captcha_data.training_batches(images, labels, step, config))
+        batches = functools.partial(captcha_data.training_batches, images, labels, step, config)
+        batches = iter(strategy.distribute_datasets_from_function(batches))
         del images, labels  # TensorFlow has its own copy
 
         with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
-            device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+            device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+            replicas = strategy.num_replicas_in_sync
             images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
-            log.say(f"{images}, {model.count_params()} weights, on {device}")
+            log.say(f"{images}, {model.count_params()} weights, on {replicas} {device}{'s' * (replicas > 1)}")
             log.say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
             first_step = reported = step
             loss = norm = waited = 0.0
@@ -226,17 +231,34 @@ def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
     return optimizer
 
 
+def choose_strategy(config: Config) -> tf.distribute.Strategy:
+    """All GPUs of the machine, or its one device. The batch is spread evenly over them."""
+    devices = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+    if config.batch_size % len(devices):
+        raise UserError(f"batch_size: {config.batch_size} cannot be spread evenly over {len(devices)} devices")
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
+
+
 def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:
-    """A function (images, labels) → (loss, norm of its gradient), float32 scalars; each call is one step."""
+    """A function (images, labels) → (loss, norm of its gradient), float32 scalars; each call is one step.
+
+    Each replica has its part of the batch; losses and gradients are added up over all of them.
+    """
+    strategy = tf.distribute.get_strategy()
+
+    def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)  # [part of the batch, length, classes]
+            loss = tf.reduce_sum(captcha_model.loss(logits, labels, config.label_smoothing)) / config.batch_size
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))  # Keras adds them up
+        loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *gradients])
+        return loss, tf.linalg.global_norm(gradients)
 
     @tf.function
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)  # [batch, length, classes]
-            loss = tf.reduce_mean(captcha_model.loss(logits, labels, config.label_smoothing))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss, tf.linalg.global_norm(gradients)
+        same = strategy.run(replica_step, args=(images, labels))  # on every replica
+        return tuple(strategy.experimental_local_results(value)[0] for value in same)
 
     return train_step
 

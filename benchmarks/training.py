@@ -42,7 +42,7 @@ def yardstick_seconds(steps: int = 5) -> float:
     model.add(layers.Reshape((4, 10)))
     optimizer = keras.optimizers.Adam(1e-5)
     optimizer.build(model.trainable_variables)
-    step = captcha_train.build_train_step(model, optimizer, replace(Config(), label_smoothing=0.0))
+    step = captcha_train.build_train_step(model, optimizer, replace(Config(), label_smoothing=0.0, batch_size=64))
     rng = np.random.default_rng(1)
     images = tf.constant(rng.random((64, 64, 128, 3), np.float32))
     labels = tf.constant(rng.integers(0, 10, (64, 4)), tf.int32)
