@@ -62,12 +62,10 @@ def main() -> None:
                 seconds[logged].append(time.perf_counter() - began)
             if block > 1 and logged:
                 telling.append(time.perf_counter() - trained)
-    off, on, report = (statistics.median(values) for values in (seconds[False], seconds[True], telling))
-    print(
-        f"{args.steps} steps and an evaluation, medians: {off:.2f} s without logs, {on:.2f} s with: {on / off - 1:+.2%}"
-    )
-    off, on = min(seconds[False]), min(seconds[True])
-    print(f"the least disturbed of each: {off:.2f} s without logs, {on:.2f} s with: {on / off - 1:+.2%}")
+    for name, typical in (("medians", statistics.median), ("the least disturbed of each", min)):
+        off, on = typical(seconds[False]), typical(seconds[True])
+        print(f"{args.steps} steps and an evaluation, {name}: {off:.2f} s without logs, {on / off - 1:+.2%} with")
+    report = statistics.median(telling)
     print(f"a report, timed by itself: {1000 * report:.0f} ms, {report / off:.2%}")
 
 
