@@ -24,9 +24,10 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """(the page, what --json printed beside it) of the digits that ship."""
+    """(the page, what --json printed beside it) of the digits that ship, from a folder of a name wider than a phone."""
     folder = tmp_path_factory.mktemp("report")
-    args = ("--model", "digits", "--fresh", 400, "--report", "report.html", "--json")
+    model = shutil.copytree(ROOT / "captcha_models" / "digits", folder / ("digits" * 20))
+    args = ("--model", model, "--fresh", 400, "--report", "report.html", "--json")
     done = run("captcha_evaluate.py", *args, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "report.html", json.loads(done.stdout)
@@ -68,9 +69,7 @@ def test_it_is_one_file_that_asks_the_network_for_nothing(report):
 def test_all_of_it_is_there(report):
     text = report[0].read_text(encoding="utf-8")
     assert [heading for heading in SECTIONS if heading not in text] == []
-    assert (
-        text.count("<svg") == 4 - (not captcha_log.read(Path(report[1]["model"]).parent)) - 0 or text.count("<svg") == 3
-    )
+    assert text.count("<svg") == 3
     assert "viewport" in text and "light dark" in text
     assert text.count("<figure>") >= 20
 
