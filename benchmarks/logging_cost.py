@@ -40,18 +40,20 @@ def main() -> None:
     batches = iter(captcha_data.training_batches(*captcha_data.load("train", config), 0, config))
     held_out = captcha_data.load("validation", config)
     validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
-    seconds, work, telling = {False: [], True: []}, {False: [], True: []}, []
+    steps, endings = {False: [], True: []}, {False: [], True: []}  # seconds
     with tempfile.TemporaryDirectory() as folder, captcha_log.Log(Path(folder), config, 0) as log:
         for block in range(2 * args.blocks + 2):
             logged = block % 4 in (1, 2)  # off, on, on, off: what drifts evenly cancels out
-            began, worked = time.perf_counter(), time.process_time()
+            taken = []
             for _ in range(args.steps):
+                began = time.perf_counter()
                 loss, norm = train_step(*next(batches))
                 if logged:
                     log.advance()
+                taken.append(time.perf_counter() - began)
+            began = time.perf_counter()
             logits, labels = captcha_model.read_all(forward, validation)
             accuracy = float(captcha_model.evaluation(logits, labels)[0].numpy().mean())
-            trained = time.perf_counter()
             if logged:
                 values = {"loss": float(loss), "gradient_norm": float(norm), "captcha_accuracy": accuracy}
                 values |= {"learning_rate": 0.0, "images_per_second": 0.0, "waiting_for_data": 0.0}
@@ -59,18 +61,14 @@ def main() -> None:
                 misread = captcha_show.misread(*held_out, logits, config.characters)
                 log.report(block * args.steps, values, misread, model)
             if block > 1:  # the first of each kind traces, and opens the files
-                seconds[logged].append(time.perf_counter() - began)
-                work[logged].append(time.process_time() - worked)
-            if block > 1 and logged:
-                telling.append(time.perf_counter() - trained)
-    for name, taken in (("seconds", seconds), ("seconds of CPU", work)):
-        off, on = statistics.median(taken[False]), statistics.median(taken[True])
-        spread = f"blocks from {min(taken[False]):.2f} to {max(taken[False]):.2f}"
-        print(
-            f"{args.steps} steps and an evaluation: {off:.2f} {name} without logs ({spread}), {on / off - 1:+.2%} with"
-        )
-    report = statistics.median(telling)
-    print(f"a report, timed by itself: {1000 * report:.0f} ms, {report / statistics.median(seconds[False]):.2%}")
+                steps[logged] += taken
+                endings[logged].append(time.perf_counter() - began)
+    # Whole blocks vary by 15 %, for what else the machine does; medians of single steps do not.
+    step, ending = ({on: statistics.median(of[on]) for on in of} for of in (steps, endings))
+    off, on = (args.steps * step[on] + ending[on] for on in (False, True))
+    print(f"without logs: a step {1000 * step[False]:.1f} ms, an evaluation {1000 * ending[False]:.0f} ms")
+    print(f"with logs:    a step {1000 * step[True]:.1f} ms, an evaluation and a report {1000 * ending[True]:.0f} ms")
+    print(f"{args.steps} steps and an evaluation: {off:.2f} s without, {on:.2f} s with logs, {on / off - 1:+.2%}")
 
 
 if __name__ == "__main__":
