@@ -34,7 +34,7 @@ setup: .venv/.done
 	touch $@
 
 test: .venv/.done-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 faults: .venv/.done-dev
 	$(RUN) tests/faults/faults.py --count 1000
