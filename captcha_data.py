@@ -3,21 +3,24 @@
 manifest = read_manifest(split, config)     what the producer says there is
 images, labels = load(split, config)        the whole split, checked, decoded once
 training_batches(images, labels, ...)       shuffled, moved; the order depends on (seed, step) alone
+                                            (captcha_stream does the same for sets larger than memory)
 evaluation_batches(images, labels, ...)     once over everything
 """
 
 import contextlib
 import hashlib
 import math
+import os
 import shlex
-from pathlib import Path
+from collections.abc import Callable
 
 from captcha_config import Config, UserError
 from captcha_model import grey
-from captcha_seal import read_sealed, sha256, write_sealed
+from captcha_seal import seal, sha256, unseal
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.io.gfile import GFile, join, stat  # paths may be on any file system that TensorFlow knows
 
 MIB = 1 << 20
 
@@ -36,7 +39,7 @@ def read_manifest(split: str, config: Config) -> dict:
     ]
     if different:
         raise UserError(
-            f"{Path(config.tfrecords_dir, f'{split}.json')}: the set was drawn with {'; '.join(different)}; set the"
+            f"{join(config.tfrecords_dir, f'{split}.json')}: the set was drawn with {'; '.join(different)}; set the"
             f" config to match, or produce it: {_command(split, config)}"
         )
     return manifest
@@ -44,14 +47,20 @@ def read_manifest(split: str, config: Config) -> dict:
 
 def open_manifest(split: str, config: Config) -> dict:
     """The manifest of a split, whatever captchas it holds. Raises UserError where there is no whole one."""
-    path = Path(config.tfrecords_dir) / f"{split}.json"
+    path = join(config.tfrecords_dir, f"{split}.json")
     make = f"produce it: {_command(split, config)}"
     try:
-        return read_sealed(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path.absolute()}: there is no such set; {make}") from error
+        return unseal(_read_text(path))
+    except tf.errors.NotFoundError as error:
+        where = path if "://" in path else os.path.abspath(path)
+        raise UserError(f"{where}: there is no such set; {make}") from error
     except ValueError as error:
         raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
+
+
+def _read_text(path: str) -> str:
+    with GFile(path, "rb") as file:
+        return file.read().decode()
 
 
 def _command(split: str, config: Config) -> str:
@@ -68,6 +77,15 @@ def fingerprint(manifest: dict) -> str:
     return hashlib.sha256("".join(shard["sha256"] for shard in manifest["shards"]).encode()).hexdigest()[:16]
 
 
+def fits(manifest: dict, config: Config, channels: int = 1) -> bool:
+    """Whether the decoded images of a set take no more than config.memory_budget."""
+    return _bytes_of(manifest, channels) <= config.memory_budget * MIB
+
+
+def _bytes_of(manifest: dict, channels: int) -> int:
+    return manifest["count"] * manifest["height"] * manifest["width"] * channels
+
+
 def load(split: str, config: Config, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Read, check and decode a whole split.
 
@@ -82,24 +100,18 @@ def load(split: str, config: Config, channels: int = 1) -> tuple[np.ndarray, np.
     """
     manifest = read_manifest(split, config)
     count = manifest["count"]
-    needed = count * config.height * config.width * channels
-    if needed > config.memory_budget * MIB:
+    if not fits(manifest, config, channels):
         raise UserError(
-            f"{split}: {count} decoded images take {needed // MIB + 1} MiB, more than memory_budget"
-            f" {config.memory_budget} MiB; raise it (--memory_budget), or produce fewer captchas"
+            f"{split}: {count} decoded images take {_bytes_of(manifest, channels) // MIB + 1} MiB, more than"
+            f" memory_budget {config.memory_budget} MiB; raise it (--memory_budget), or produce fewer captchas"
         )
     paths = check_shards(split, manifest, config)
-    table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(list(config.characters), np.arange(len(config.characters), dtype=np.int32)),
-        default_value=-1,
-    )
-    records = tf.data.TFRecordDataset(paths)
-    records = records.map(lambda record: _parse(record, table, config, channels), tf.data.AUTOTUNE)
+    batches = tf.data.TFRecordDataset(paths).batch(256).map(parser(config, channels), tf.data.AUTOTUNE)
     images = np.empty((count, config.height, config.width, channels), np.uint8)
     labels = np.empty((count, config.length), np.int32)
     end = 0
     try:
-        for batch_images, batch_labels, texts in records.batch(256).prefetch(2):
+        for batch_images, batch_labels, texts in batches.prefetch(2):
             start, end = end, end + len(texts)
             if end > count:
                 break
@@ -126,46 +138,56 @@ def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
     checksum that each record has. (That alone would not do: it misses a file cut between two records.)
     """
     again = "produce the set again, or copy that file again"
-    folder = Path(config.tfrecords_dir)
-    memory = folder / f".{split}.checked"
+    memory = join(config.tfrecords_dir, f".{split}.checked")
     try:
-        checked = read_sealed(memory)
-    except (OSError, ValueError):
+        checked = unseal(_read_text(memory))
+    except (tf.errors.OpError, ValueError):
         checked = {}
     now = {}
     for shard in manifest["shards"]:
-        path = folder / shard["name"]
+        path = join(config.tfrecords_dir, shard["name"])
         try:
-            status = path.stat()
-            now[shard["name"]] = [status.st_size, status.st_mtime_ns, status.st_ino, shard["sha256"]]
+            status = stat(path)
+            now[shard["name"]] = [status.length, status.mtime_nsec, shard["sha256"]]
             if checked.get(shard["name"]) == now[shard["name"]]:
                 continue
-            found = sha256(path)
-        except FileNotFoundError as error:
+            found = sha256(path, GFile)
+        except tf.errors.NotFoundError as error:
             raise UserError(f"{path}: the shard is missing; {again}") from error
-        if status.st_size != shard["bytes"]:
-            raise UserError(f"{path}: has {status.st_size} bytes, the manifest says {shard['bytes']}; {again}")
+        if status.length != shard["bytes"]:
+            raise UserError(f"{path}: has {status.length} bytes, the manifest says {shard['bytes']}; {again}")
         if found != shard["sha256"]:
             raise UserError(f"{path}: its sha256 is not the manifest's: the file was damaged or exchanged; {again}")
     if now != checked:
-        with contextlib.suppress(OSError):  # a set on a disk that cannot be written is checked each time
-            write_sealed(memory, now)
-    return [str(folder / name) for name in now]
+        with contextlib.suppress(tf.errors.OpError), GFile(memory, "w") as file:
+            file.write(seal(now))  # a set on a disk that cannot be written is checked each time
+    return [join(config.tfrecords_dir, name) for name in now]
 
 
-def _parse(record: tf.Tensor, table: tf.lookup.StaticHashTable, config: Config, channels: int):
-    """One serialized Example → (image, labels, text). A text of another length gets labels of -1."""
-    features = tf.io.parse_single_example(
-        record,
-        {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/text": tf.io.FixedLenFeature([], tf.string)},
-    )
-    image = tf.io.decode_png(features["image/encoded"], channels=3)
-    image = tf.ensure_shape(image, (config.height, config.width, 3))
-    characters = tf.strings.unicode_split(features["image/text"], "UTF-8")
-    right_length = tf.size(characters) == config.length
-    labels = tf.cond(right_length, lambda: table.lookup(characters), lambda: tf.fill([config.length], -1))
-    image = tf.cast(grey(image), tf.uint8) if channels == 1 else image
-    return image, tf.ensure_shape(labels, [config.length]), features["image/text"]
+def parser(config: Config, channels: int = 1) -> Callable:
+    """A function of serialized Examples, string [batch], for use in tf.data.
+
+    It gives uint8 [batch, height, width, channels], int32 [batch, length] and the texts, string [batch]. What a text
+    of another length, or with other characters, has for labels is -1.
+    """
+    places = tf.range(len(config.characters))
+    entries = tf.lookup.KeyValueTensorInitializer(list(config.characters), places)
+    table = tf.lookup.StaticHashTable(entries, default_value=-1)
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.io.decode_png(encoded, channels=3), (config.height, config.width, 3))
+
+    def parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        string = tf.io.FixedLenFeature([], tf.string)
+        features = tf.io.parse_example(records, {"image/encoded": string, "image/text": string})
+        images = tf.map_fn(decode, features["image/encoded"], fn_output_signature=tf.uint8)
+        characters = tf.strings.unicode_split(features["image/text"], "UTF-8")  # [batch, any number]
+        right_length = characters.row_lengths() == config.length
+        labels = table.lookup(characters.to_tensor("", shape=[None, config.length]))
+        labels = tf.where(right_length[:, None], labels, -1)
+        return tf.cast(grey(images), tf.uint8) if channels == 1 else images, labels, features["image/text"]
+
+    return parse
 
 
 def training_batches(
@@ -198,31 +220,42 @@ def training_batches(
         position = step * config.batch_size + start + tf.range(size, dtype=tf.int64)  # [size], through all epochs
         epoch = position // count
         seed = tf.stack([tf.fill([size], tf.constant(config.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
-        # A random permutation that is computed, not stored. (tf.random.experimental.index_shuffle takes one seed only.)
-        index = tf.raw_ops.RandomIndexShuffle(index=position % count, seed=seed, max_index=last)
-        return _augmented(tf.gather(images, index), step, start, config), tf.gather(labels, index)
+        index = shuffled(position % count, seed, last)
+        return augmented(tf.gather(images, index), step, start, config), tf.gather(labels, index)
 
     turns = tf.data.Dataset.counter(start=first_step * replicas)
     return turns.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Config) -> tf.Tensor:
+def shuffled(index: tf.Tensor, seed: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Where a random permutation of 0 to last puts an index: it is computed, not stored.
+
+    Args:
+      index: int64 [count], seed: int64 [3] or [count, 3], last: int64 [].
+    """
+    # tf.random.experimental.index_shuffle takes one seed only; and its 4 rounds leave runs of neighbours where the
+    # numbers of a seed are small, and alike.
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=seed, max_index=last, rounds=12)
+
+
+def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Config) -> tf.Tensor:
     """Shift, turn and zoom each image another way; what enters at an edge mirrors what is there.
 
     The images are those of the step's batch from `start` on.
     """
-    count, seed, shape = tf.shape(images, tf.int64)[0], tf.constant(config.seed, tf.int64), [config.batch_size, 2]
+    seed, shape = tf.constant(config.seed, tf.int64), [config.batch_size, 2]
     by = tf.random.stateless_uniform(shape, [seed, step], -config.shift, config.shift + 1, tf.int32)
     how = tf.random.stateless_uniform(shape, [seed, -1 - step], -1.0, 1.0)
-    down, right = tf.unstack(tf.cast(by[start : start + count], tf.float32), axis=1)  # [images], pixels
-    turn, zoom = tf.unstack(how[start : start + count], axis=1)
+    down, right = tf.unstack(tf.cast(by, tf.float32), axis=1)  # [batch], pixels
+    turn, zoom = tf.unstack(how, axis=1)
     angle, zoom = turn * math.radians(config.rotate), 1.0 + zoom * config.zoom
     cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
     x, y = (config.width - 1) / 2, (config.height - 1) / 2  # the middle stays where it is, but for the shift
     rows = [cos, -sin, x - x * cos + y * sin + right, sin, cos, y - x * sin - y * cos + down, 0.0, 0.0]
+    transforms = tf.stack([tf.broadcast_to(row, [config.batch_size]) for row in rows], axis=1)  # where pixels come from
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=tf.stack([tf.broadcast_to(row, [count]) for row in rows], axis=1),  # where each pixel comes from
+        transforms=transforms[start : start + tf.shape(images, tf.int64)[0]],
         output_shape=[config.height, config.width],
         fill_value=0.0,
         interpolation="BILINEAR",

@@ -2,19 +2,21 @@
 
 write_sealed(path, values)      a JSON file with a checksum in it
 values = read_sealed(path)      what was written, or a ValueError
+seal(values), unseal(text)      the same, as text
 sha256(path), sync(path)        a file's hash; wait until it is on the disk
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+def sha256(path: Path | str, opener: Callable = open) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. The opener may be that of another file system."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opener(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -34,8 +36,7 @@ def sync(path: Path) -> None:
 def write_sealed(path: Path, values: dict) -> None:
     """Write a JSON file with a checksum in it. Whatever happens, it is there as a whole or as it was before."""
     new = path.with_name(f".{path.name}.new")
-    text = json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False)
-    new.write_text(text + "\n", encoding="utf-8")
+    new.write_text(seal(values), encoding="utf-8")
     sync(new)
     new.replace(path)
     sync(path.parent)
@@ -43,7 +44,17 @@ def write_sealed(path: Path, values: dict) -> None:
 
 def read_sealed(path: Path) -> dict:
     """What write_sealed wrote. Raises ValueError where a value is not the one that was written, OSError as usual."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return unseal(path.read_text(encoding="utf-8"))
+
+
+def seal(values: dict) -> str:
+    """JSON with a checksum in it."""
+    return json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def unseal(text: str) -> dict:
+    """What was sealed. Raises ValueError where it is not."""
+    values = json.loads(text)
     if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
         raise ValueError("its checksum is wrong")
     return values

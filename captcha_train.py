@@ -22,6 +22,7 @@ import captcha_model
 import captcha_predict
 import captcha_save
 import captcha_show
+import captcha_stream
 from captcha_config import Config, UserError, parse_args, run
 
 import keras
@@ -51,12 +52,16 @@ def train(config: Config) -> int:
         about = {
             "config": dataclasses.asdict(config),
             "data": {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()},
+            "order": captcha_stream.order(manifests["train"], config),
             "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes", "source")},
         }
         commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
         if commit:
-            _check_fits(commit, config, about["data"])
-        images, labels = captcha_data.load("train", config)
+            _check_fits(commit, config, about)
+        if captcha_data.fits(manifests["train"], config):
+            source = functools.partial(captcha_data.training_batches, *captcha_data.load("train", config))
+        else:
+            source = functools.partial(captcha_stream.batches, manifests["train"])
         held_out = captcha_data.load("validation", config)
         validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
         if any(captcha_data.read_manifest(split, config) != manifests[split] for split in manifests):
@@ -77,9 +82,8 @@ def train(config: Config) -> int:
         with strategy.scope():
             train_step = build_train_step(model, optimizer, config)
         forward = functools.partial(captcha_model.forward, model)
-        batches = functools.partial(captcha_data.training_batches, images, labels, step, config)
-        batches = iter(strategy.distribute_datasets_from_function(batches))
-        del images, labels  # TensorFlow has its own copy
+        batches = iter(strategy.distribute_datasets_from_function(functools.partial(source, step, config)))
+        del source  # TensorFlow has its own copy of the images
 
         with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
             device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
@@ -93,7 +97,11 @@ def train(config: Config) -> int:
             stopping, began = False, time.perf_counter()
             while step < config.max_steps and not stopping:
                 asked = time.perf_counter()
-                batch = next(batches)
+                try:
+                    batch = next(batches)
+                except tf.errors.OpError as error:  # only a set that is read while training can go wrong here
+                    what = error.message.partition("\n")[0][-200:]  # how it came about stands before
+                    raise UserError(f"{config.tfrecords_dir}: the train set cannot be read ({what})") from error
                 waited += time.perf_counter() - asked
                 step_loss, step_norm = train_step(*batch)
                 loss, norm = loss + step_loss, norm + step_norm
@@ -263,10 +271,14 @@ def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Con
     return train_step
 
 
-def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
+def _check_fits(commit: dict, config: Config, about: dict) -> None:
     """Going on with another experiment than was begun would give the results of neither."""
     different = config.differences(captcha_save.saved_config(commit))
-    different += [f"the {split} set is another one" for split in data if data[split] != commit["data"][split]]
+    different += [
+        f"the {split} set is another one" for split in about["data"] if about["data"][split] != commit["data"][split]
+    ]
+    if commit["order"] != about["order"]:
+        different.append(f"the images come {about['order']}, came {commit['order']} (memory_budget)")
     if different:
         raise UserError(
             f"{commit['path'].with_suffix('')}: cannot be gone on from: {'; '.join(different)}; set that back, or start"

@@ -63,6 +63,17 @@ def test_another_seed_gives_another_order():
     assert not np.array_equal(one, two)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_neighbours_in_the_set_are_no_neighbours_in_training(seed):
+    """TensorFlow's shuffle leaves runs of them as it comes, half of all for small seeds."""
+    index = tf.range(1000, dtype=tf.int64)
+    for epoch in range(4):
+        for what in range(4):
+            order = captcha_data.shuffled(index, tf.constant([seed, epoch, what], tf.int64), index[-1]).numpy()
+            assert sorted(order) == list(range(1000))
+            assert (np.abs(np.diff(order)) == 1).sum() < 12  # by chance it would be two
+
+
 def test_an_image_stays_with_its_label():
     images, labels = numbered(50)
     for batch_images, batch_labels in first(captcha_data.training_batches(images, labels, 0, SMALL), 4):
