@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from captcha_config import Config, UserError
 from captcha_model import grey
@@ -106,29 +106,43 @@ def load(split: str, config: Config, channels: int = 1) -> tuple[np.ndarray, np.
             f" memory_budget {config.memory_budget} MiB; raise it (--memory_budget), or produce fewer captchas"
         )
     paths = check_shards(split, manifest, config)
-    batches = tf.data.TFRecordDataset(paths).batch(256).map(parser(config, channels), tf.data.AUTOTUNE)
     images = np.empty((count, config.height, config.width, channels), np.uint8)
     labels = np.empty((count, config.length), np.int32)
     end = 0
+    for batch_images, batch_labels in decoded(split, paths, config, channels):
+        start, end = end, end + len(batch_labels)
+        if end > count:
+            break
+        images[start:end], labels[start:end] = batch_images, batch_labels
+    if end != count:
+        raise UserError(f"{split}: has not the {count} records that the manifest says; produce the set again")
+    return images, labels
+
+
+def decoded(split: str, paths: list[str], config: Config, channels: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read shards in order, record by record.
+
+    Yields:
+      (images, labels), as load gives them, some at a time.
+    Raises:
+      UserError: a shard cannot be read, or a label is not of the characters.
+    """
+    batches = tf.data.TFRecordDataset(paths).batch(256).map(_parser(config, channels), tf.data.AUTOTUNE)
+    end = 0
     try:
-        for batch_images, batch_labels, texts in batches.prefetch(2):
+        for images, labels, texts in batches.prefetch(2):
             start, end = end, end + len(texts)
-            if end > count:
-                break
-            images[start:end], labels[start:end] = batch_images, batch_labels
-            wrong = np.flatnonzero((labels[start:end] < 0).any(axis=1))
+            wrong = np.flatnonzero((labels.numpy() < 0).any(axis=1))
             if wrong.size:
                 text = texts[wrong[0]].numpy().decode(errors="replace")
                 raise UserError(
                     f"{split}: record {start + wrong[0]} is labelled {text!r}, which is not {config.length} of the"
                     f" characters {config.characters!r}; produce the set again"
                 )
+            yield images.numpy(), labels.numpy()
     except tf.errors.OpError as error:
         what = error.message.partition("\n")[0][:200]
         raise UserError(f"{split}: cannot be read after {end} records ({what}); produce it again") from error
-    if end != count:
-        raise UserError(f"{split}: has not the {count} records that the manifest says; produce the set again")
-    return images, labels
 
 
 def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
@@ -164,7 +178,7 @@ def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
     return [join(config.tfrecords_dir, name) for name in now]
 
 
-def parser(config: Config, channels: int = 1) -> Callable:
+def _parser(config: Config, channels: int = 1) -> Callable:
     """A function of serialized Examples, string [batch], for use in tf.data.
 
     It gives uint8 [batch, height, width, channels], int32 [batch, length] and the texts, string [batch]. What a text
@@ -258,7 +272,9 @@ def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Conf
         transforms=transforms[start : start + tf.shape(images, tf.int64)[0]],
         output_shape=[config.height, config.width],
         fill_value=0.0,
-        interpolation="BILINEAR",
+        interpolation="BILINEAR"
+        if config.rotate or config.zoom
+        else "NEAREST",  # the same for whole pixels, and faster
         fill_mode="REFLECT",
     )
 

@@ -18,7 +18,8 @@ from keras import layers, ops
 
 def grey(images):
     """RGB or grey → grey: uint8 [..., channels] → float32 [..., 1] with whole numbers, so that uint8 keeps it."""
-    return ops.round(ops.mean(ops.cast(images, "float32"), axis=-1, keepdims=True))
+    first, *others = ops.split(ops.cast(images, "float32"), images.shape[-1], axis=-1)  # a third of ops.mean's time
+    return ops.round(sum(others, first) / images.shape[-1])
 
 
 def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:

@@ -100,8 +100,8 @@ def train(config: Config) -> int:
                 try:
                     batch = next(batches)
                 except tf.errors.OpError as error:  # only a set that is read while training can go wrong here
-                    what = error.message.partition("\n")[0][-200:]  # how it came about stands before
-                    raise UserError(f"{config.tfrecords_dir}: the train set cannot be read ({what})") from error
+                    what, where = error.message.partition("\n")[0][-200:], captcha_stream.folder("train", config)
+                    raise UserError(f"{where}: cannot be read ({what}); remove it and run again") from error
                 waited += time.perf_counter() - asked
                 step_loss, step_norm = train_step(*batch)
                 loss, norm = loss + step_loss, norm + step_norm

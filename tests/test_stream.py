@@ -10,7 +10,6 @@ import captcha_stream
 import captcha_train
 from captcha_config import UserError
 from captcha_producer import produce
-from captcha_seal import seal, unseal
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ EPOCH = COUNT // 50  # steps
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """The config of a set that is over its memory budget, with windows of about two shards."""
+    """The config of a set that is over its memory budget, with windows of four shards."""
     folder = tmp_path_factory.mktemp("large")
     config = replace(SMALL, memory_budget=1, batch_size=50, shift=0, tfrecords_dir=str(folder / "tfrecords"))
     for split, count in (("train", COUNT), ("validation", 50)):
@@ -79,14 +78,39 @@ def test_the_batches_of_a_step_do_not_depend_on_where_one_began(large, manifest,
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_going_on_reads_none_of_the_shards_that_were_used_before(large, manifest, known, tmp_path):
+def test_going_on_reads_none_of_the_shards_that_were_used_before(large, manifest, known):
     through = steps(captcha_stream.batches(manifest, 0, large), EPOCH)
-    shutil.copytree(large.tfrecords_dir, tmp_path, dirs_exist_ok=True)
-    batches = captcha_stream.batches(manifest, EPOCH - 1, replace(large, tfrecords_dir=str(tmp_path)))
+    batches = captcha_stream.batches(manifest, EPOCH - 1, large)
     used = {i // PER_SHARD for i in numbers(through[: EPOCH - 4], known)}
+    paths = captcha_stream._decode(manifest, large)
     for shard in used - {i // PER_SHARD for i in numbers(through[-4:], known)}:
-        (tmp_path / manifest["shards"][shard]["name"]).unlink()
+        Path(paths[shard]).unlink()
     assert numbers(steps(batches, 1), known) == numbers(through[-1:], known)
+
+
+def test_images_are_decoded_once(large, manifest):
+    decoded = Path(captcha_stream.folder("train", large))
+    captcha_stream.batches(manifest, 0, large)
+    before = {path.name: path.stat().st_mtime_ns for path in decoded.iterdir()}
+    assert len(before) == len(manifest["shards"])
+    sorted(decoded.iterdir())[0].unlink()
+    (decoded / "left by a process that was killed").touch()
+    captcha_stream.batches(manifest, 0, large)
+    after = {path.name: path.stat().st_mtime_ns for path in decoded.iterdir()}
+    assert after.keys() == before.keys()
+    assert sum(after[name] != before[name] for name in before) == 1
+
+
+def test_what_was_damaged_since_it_was_decoded_ends_training_in_one_line(large, manifest, tmp_path):
+    shutil.copytree(large.tfrecords_dir, tmp_path / "tfrecords")
+    for path in captcha_stream._decode(manifest, replace(large, tfrecords_dir=str(tmp_path / "tfrecords"))):
+        content = bytearray(Path(path).read_bytes())
+        content[5000] ^= 1
+        Path(path).write_bytes(content)
+    done = run("captcha_train.py", *options(TRAINING, large), "--memory_budget", 1, cwd=tmp_path)
+    (line,) = own_lines(done.stderr)
+    assert done.returncode == 2
+    assert "tfrecords/.train.decoded: cannot be read (" in line and "corrupted record" in line
 
 
 @pytest.mark.parametrize(("machines", "replicas"), [(1, 2), (2, 2), (2, 4)])
@@ -123,23 +147,23 @@ def test_a_run_cannot_go_on_with_windows_of_another_size(large, tmp_path):
 def test_a_shard_that_is_larger_than_a_window_is_refused_with_what_to_do(large, tmp_path):
     config = replace(large, images_per_shard=400, tfrecords_dir=str(tmp_path / "tfrecords"))
     manifest = produce(700, tmp_path / "images" / "train", config, images=False)
-    with pytest.raises(UserError, match="a shard of 1 MiB is more than a 4th of memory_budget 1 MiB; raise it"):
+    with pytest.raises(
+        UserError,
+        match=r"a shard of 400 images takes more than a 4th of memory_budget 1 MiB; raise it.*--images_per_shard 170",
+    ):
         captcha_stream.batches(manifest, 0, config)
 
 
-def test_a_label_that_is_not_of_the_characters_ends_training_in_one_line(large, tmp_path):
-    shutil.copytree(large.tfrecords_dir, tmp_path / "tfrecords")
-    path = tmp_path / "tfrecords" / "train.json"
-    path.write_text(seal(unseal(path.read_text()) | {"characters": "0124"}))
-    config = replace(large, characters="0124", tfrecords_dir=str(path.parent))
-    produce(50, tmp_path / "images" / "validation", config, images=False)
-    done = run("captcha_train.py", *options(TRAINING, config), "--memory_budget", 1, cwd=tmp_path)
-    (line,) = own_lines(done.stderr)
-    assert done.returncode == 2 and "the train set cannot be read (" in line and "a label is not of the char" in line
+def test_a_label_that_is_not_of_the_characters_is_found_before_training(large, manifest, tmp_path):
+    shutil.copytree(large.tfrecords_dir, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(
+        UserError, match=r"train: record \d+ is labelled '.*3.*', which is not 2 of the characters '0124'"
+    ):
+        captcha_stream.batches(manifest, 0, replace(large, characters="0124", tfrecords_dir=str(tmp_path)))
 
 
 def test_a_set_can_be_on_any_file_system_that_tensorflow_knows(large, manifest, known):
-    for path in Path(large.tfrecords_dir).glob("*.*"):
+    for path in Path(large.tfrecords_dir).glob("train*"):
         tf.io.gfile.copy(str(path), f"ram://tfrecords/{path.name}", overwrite=True)
     config = replace(large, tfrecords_dir="ram://tfrecords")
     assert captcha_data.read_manifest("train", config) == manifest
