@@ -99,11 +99,16 @@ class Config:
             raise UserError(f"unknown config name {', '.join(unknown)}; see captcha_config.py for those there are")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
+    def experiment(self) -> dict[str, Any]:
+        """The fields that decide the weights."""
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if not field.metadata["free"]
+        }
+
     def differences(self, other: "Config") -> list[str]:
         """One text for each field that decides the weights and is not the same here and in `other`."""
-        ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
-        fixed = [field.name for field in dataclasses.fields(self) if not field.metadata["free"]]
-        return [f"{name} is {ours[name]!r}, was {theirs[name]!r}" for name in fixed if ours[name] != theirs[name]]
+        theirs = other.experiment()
+        return [f"{name} is {v!r}, was {theirs[name]!r}" for name, v in self.experiment().items() if v != theirs[name]]
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

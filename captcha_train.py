@@ -8,6 +8,8 @@ Stop it at any moment and start it again: it goes on from the newest checkpoint 
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import json
 import math
 import signal
 import time
@@ -16,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import captcha_data
+import captcha_distribute
 import captcha_export
 import captcha_log
 import captcha_model
@@ -45,19 +48,20 @@ def train(config: Config) -> int:
       UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work;
         the last step cannot be saved.
     """
-    strategy = choose_strategy(config)
+    strategy, chief = captcha_distribute.choose_strategy(config), captcha_distribute.is_chief()
     manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
+    data = {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()}
+    data["order"] = captcha_stream.order(manifests["train"], config)
     folder = Path(config.save_dir)
-    with captcha_save.only_trainer(folder):
+    with captcha_save.only_trainer(folder) if chief else contextlib.nullcontext():
         about = {
             "config": dataclasses.asdict(config),
-            "data": {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()},
-            "order": captcha_stream.order(manifests["train"], config),
+            "data": data,
             "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes", "source")},
         }
-        commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
+        commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST) if chief else None
         if commit:
-            _check_fits(commit, config, about)
+            _check_fits(commit, config, data)
         if captcha_data.fits(manifests["train"], config):
             source = functools.partial(captcha_data.training_batches, *captcha_data.load("train", config))
         else:
@@ -78,14 +82,24 @@ def train(config: Config) -> int:
             if commit["path"].stem != f"{captcha_save.LATEST}-{step}":  # the run was killed between the two saves
                 captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
             captcha_save.keep(folder, captcha_save.BEST, step, 1)
-        taken = start_from(config.init_from, model, config) if config.init_from and not commit else ""
+        taken = start_from(config.init_from, model, config) if config.init_from and chief and not commit else ""
+        if captcha_distribute.machines() > 1:
+            step = _begin_together(step, model, optimizer, strategy, [config.experiment(), config.max_steps, data])
         with strategy.scope():
             train_step = build_train_step(model, optimizer, config)
         forward = functools.partial(captcha_model.forward, model)
         batches = iter(strategy.distribute_datasets_from_function(functools.partial(source, step, config)))
         del source  # TensorFlow has its own copy of the images
 
-        with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
+        any_of = captcha_distribute.agreement(strategy)
+        if not chief:
+            return _follow(batches, train_step, any_of, step, config)
+
+        with (
+            captcha_log.Log(folder, config, step) as log,
+            _stop_signals() as caught,
+            captcha_distribute.lost_workers_told(),
+        ):
             device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
             replicas = strategy.num_replicas_in_sync
             images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
@@ -97,18 +111,14 @@ def train(config: Config) -> int:
             stopping, began = False, time.perf_counter()
             while step < config.max_steps and not stopping:
                 asked = time.perf_counter()
-                try:
-                    batch = next(batches)
-                except tf.errors.OpError as error:  # only a set that is read while training can go wrong here
-                    what, where = error.message.partition("\n")[0][-200:], captcha_stream.folder("train", config)
-                    raise UserError(f"{where}: cannot be read ({what}); remove it and run again") from error
+                batch = _next(batches, config)
                 waited += time.perf_counter() - asked
                 step_loss, step_norm = train_step(*batch)
                 loss, norm = loss + step_loss, norm + step_norm
                 step += 1
                 log.advance()
 
-                stopping = bool(caught)  # looked at once a step: a signal from here on ends the next one
+                stopping = any_of(bool(caught))  # looked at once a step: a signal from here on ends the next one
                 ends = stopping or step == config.max_steps
                 evaluate_now = step == config.max_steps or step % config.eval_every == 0
                 save_now = ends or step % config.save_every == 0
@@ -170,13 +180,52 @@ def train(config: Config) -> int:
                 loss = norm = waited = 0.0
 
             if stopping:
-                log.say(f"stopped by {signal.Signals(caught[0]).name} after step {step}; run the same command to go on")
-                return 128 + caught[0]
+                number = caught[0] if caught else signal.SIGTERM  # that another worker got
+                log.say(f"stopped by {signal.Signals(number).name} after step {step}; run the same command to go on")
+                return 128 + number
             if step == first_step:
                 log.say(f"step {step} is reached; --max_steps with a larger number trains on")
                 return 0
             log.say(_summary(config, log.entries, best))
             return 0
+
+
+def _next(batches: Iterator, config: Config) -> tuple:
+    try:
+        return next(batches)
+    except tf.errors.DataLossError as error:  # only a set that is larger than memory is read while training
+        what, where = error.message.partition("\n")[0][-200:], captcha_stream.folder("train", config)
+        raise UserError(f"{where}: cannot be read ({what}); remove it and run again") from error
+
+
+def _begin_together(
+    step: int, model: keras.Model, optimizer: keras.Optimizer, strategy: tf.distribute.Strategy, plan: list
+) -> int:
+    """Take over the chief's values and step. Raises UserError where this machine has another plan than the chief."""
+    ours = int.from_bytes(hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).digest()[:4], "big")
+    with strategy.scope():
+        first_step, plans = (tf.Variable(number, dtype=tf.int64) for number in (step, ours))
+    captcha_distribute.share([*_values(model), *_values(optimizer), first_step, plans], strategy)
+    if int(plans.numpy()) != ours:
+        raise UserError("this worker has another config, or other sets, than the first one; give all of them the same")
+    return int(first_step.numpy())
+
+
+def _values(of: keras.Model | keras.Optimizer) -> list[tf.Variable]:
+    return [variable.value for variable in of.variables]
+
+
+def _follow(batches: Iterator, train_step: Callable, any_of: Callable, step: int, config: Config) -> int:
+    """The loop of a machine that is not the chief: the same steps, and no more."""
+    print(f"at step {step}, up to step {config.max_steps}, with the first worker, which evaluates, saves and reports")
+    with _stop_signals() as caught, captcha_distribute.lost_workers_told():
+        while step < config.max_steps:
+            train_step(*_next(batches, config))
+            step += 1
+            if any_of(bool(caught)):
+                print(f"stopped after step {step}")
+                return 128 + (caught[0] if caught else signal.SIGTERM)
+    return 0
 
 
 def _summary(config: Config, entries: list[dict], best: dict) -> Table:
@@ -239,14 +288,6 @@ def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
     return optimizer
 
 
-def choose_strategy(config: Config) -> tf.distribute.Strategy:
-    """All GPUs of the machine, or its one device. The batch is spread evenly over them."""
-    devices = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
-    if config.batch_size % len(devices):
-        raise UserError(f"batch_size: {config.batch_size} cannot be spread evenly over {len(devices)} devices")
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
-
-
 def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:
     """A function (images, labels) → (loss, norm of its gradient), float32 scalars; each call is one step.
 
@@ -271,14 +312,13 @@ def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Con
     return train_step
 
 
-def _check_fits(commit: dict, config: Config, about: dict) -> None:
+def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
     """Going on with another experiment than was begun would give the results of neither."""
     different = config.differences(captcha_save.saved_config(commit))
-    different += [
-        f"the {split} set is another one" for split in about["data"] if about["data"][split] != commit["data"][split]
-    ]
-    if commit["order"] != about["order"]:
-        different.append(f"the images come {about['order']}, came {commit['order']} (memory_budget)")
+    saved = commit["data"]
+    different += [f"the {split} set is another one" for split in ("train", "validation") if data[split] != saved[split]]
+    if data["order"] != saved["order"]:
+        different.append(f"the images come {data['order']}, came {saved['order']} (memory_budget)")
     if different:
         raise UserError(
             f"{commit['path'].with_suffix('')}: cannot be gone on from: {'; '.join(different)}; set that back, or start"
@@ -303,7 +343,7 @@ def _stop_signals() -> Iterator[list[int]]:
 def main() -> int:
     config, _ = parse_args(__doc__, FIELDS)
     status = train(config)
-    if status == 0:
+    if status == 0 and captcha_distribute.is_chief():
         (path,) = captcha_export.export(config)
         print(f"{path}: for captcha_predict.py")
     return status

@@ -1,19 +1,24 @@
-"""Two devices give what one gives: the same examples in the same order, and the same losses."""
+"""Two devices, or two machines, give what one gives: the same examples in the same order, and the same losses."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import captcha_data
 import captcha_log
+import captcha_save
 import captcha_train
-from captcha_config import Config, UserError
+from captcha_config import Config
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, TRAINING, checkpoint_values, command, options, own_lines
 
 # A process whose CPU counts as several devices: that can be said only before TensorFlow has used it.
 TRAIN = """
@@ -73,7 +78,111 @@ def test_a_run_goes_on_with_another_number_of_devices(config, folder):
     assert losses(folder / "save") == pytest.approx(losses(folder / "undisturbed"), rel=1e-4)
 
 
-def test_a_batch_that_cannot_be_spread_evenly_is_refused(config, monkeypatch):
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [tf.config.LogicalDevice("GPU:0", "GPU")] * 3)
-    with pytest.raises(UserError, match="batch_size: 16 cannot be spread evenly over 3 devices"):
-        captcha_train.train(config)
+def test_a_batch_that_cannot_be_spread_evenly_is_refused(config):
+    words = [sys.executable, "-c", TRAIN, str(ROOT), "3", json.dumps(asdict(config))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert "batch_size: 16 cannot be spread evenly over 3 devices" in done.stderr
+
+
+def job(config: Config, workers: int, *, index_of_another_seed: int = -1) -> list[subprocess.Popen]:
+    """Start the trainer as so many workers of a job, on this machine."""
+    ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
+    addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in ports]
+    for port in ports:
+        port.close()
+    processes = []
+    for index in range(workers):
+        words = options((*TRAINING, "tfrecords_dir", "save_dir", "dropout"), config)
+        words += ["--seed", "2"] if index == index_of_another_seed else []
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(
+            subprocess.Popen(
+                command("captcha_train.py", *words),
+                env=os.environ | {"TF_CONFIG": json.dumps(task)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, list[str]]]:
+    """(exit status, what was said, own lines on standard error) of each."""
+    told = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, out, own_lines(err)) for process, (out, err) in zip(processes, told, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(_drawn, tmp_path_factory):
+    """What two workers save that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = replace(SMALL, dropout=0.0, tfrecords_dir=str(_drawn / "tfrecords"), save_dir=str(folder / "save"))
+    said = ended(job(config, 2))
+    assert [status for status, _, _ in said] == [0, 0], said
+    assert "on 2 CPUs" in said[0][1] and "with the first worker" in said[1][1]
+    return folder / "save"
+
+
+def test_two_machines_have_the_losses_of_one(config, undisturbed):
+    captcha_train.train(replace(config, dropout=0.0))
+    assert losses(undisturbed) == pytest.approx(losses(Path(config.save_dir)), rel=1e-5)
+
+
+def test_only_the_first_machine_writes(config, folder):
+    one, two = (replace(config, max_steps=2, save_dir=str(folder / name)) for name in ("first", "second"))
+    processes = job(one, 2)
+    assert [status for status, _, _ in ended(processes)] == [0, 0]
+    assert (folder / "first" / "model.tflite").exists()
+    assert not Path(two.save_dir).exists()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_where_a_machine_is_lost_the_other_says_so_and_all_go_on_from_the_last_save(config, undisturbed, lost):
+    config = replace(config, dropout=0.0)
+    processes = job(config, 2)
+    for line in processes[0].stdout:
+        if line.startswith("step 6/"):
+            processes[lost].kill()
+            break
+    status, _, (line,) = ended(processes)[1 - lost]
+    assert status == 2 and "another worker of the job was lost; start all of them again" in line
+    said = ended(job(config, 2))
+    assert [status for status, _, _ in said] == [0, 0] and "going on from step" in said[0][1]
+    assert checkpoint_values(Path(config.save_dir), "ckpt-12") == checkpoint_values(undisturbed, "ckpt-12")
+
+
+def test_a_signal_to_any_machine_stops_all_after_the_same_step(config):
+    processes = job(replace(config, max_steps=5000), 2)
+    next(line for line in processes[0].stdout if line.startswith("step 4/"))
+    processes[1].send_signal(signal.SIGTERM)
+    (first, said, _), (second, _, _) = ended(processes)
+    assert (first, second) == (143, 143)
+    assert (
+        f"ckpt-{captcha_save.newest(Path(config.save_dir), 'ckpt')['step']}" and "stopped by SIGTERM after step" in said
+    )
+
+
+def test_a_machine_with_another_config_is_refused(config):
+    said = ended(job(config, 2, index_of_another_seed=1))
+    assert [status for status, _, _ in said] == [2, 2]
+    assert "this worker has another config, or other sets, than the first one" in said[1][2][0]
+
+
+def test_a_run_goes_on_with_another_number_of_machines(config, folder):
+    config = replace(config, dropout=0.0)
+    for workers, max_steps in ((2, 4), (1, 8), (2, 12)):
+        said = ended(job(replace(config, max_steps=max_steps), workers))
+        assert [status for status, _, _ in said] == [0] * workers, said
+    for max_steps in (4, 8, 12):
+        captcha_train.train(replace(config, max_steps=max_steps, save_dir=str(folder / "undisturbed")))
+    assert losses(folder / "save") == pytest.approx(losses(folder / "undisturbed"), rel=1e-4)
+
+
+def test_a_tf_config_that_makes_no_sense_is_one_line(config):
+    words = options((*TRAINING, "tfrecords_dir"), config)
+    for text in ("{", '{"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 3}}'):
+        env = os.environ | {"TF_CONFIG": text}
+        done = subprocess.run(command("captcha_train.py", *words), env=env, capture_output=True, text=True, timeout=120)
+        (line,) = own_lines(done.stderr)
+        assert done.returncode == 2 and "TF_CONFIG: " in line
