@@ -1,7 +1,7 @@
 """Draw captchas with the captcha library, seeded, on all cores.
 
 text, image = draw(index, split, config)    one captcha, which these alone decide
-draw_many(count, split, config)             all of a split, as PNG files, in order
+draw_many(indices, split, config)           many of a split, as PNG files, in order
 save_images(folder, count, config)          as files, for other uses
 check_fonts(config)                         can a reader tell the characters apart?
 """
@@ -36,6 +36,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 CHUNK = 50  # captchas that a worker draws before it hands them over
 PNG_COMPRESS_LEVEL = 3  # files 4 % larger than with Pillow's 6, encoded in 0.6 of the time
+_one_at_a_time = threading.Lock()  # threads would draw with each other's random numbers
 PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
@@ -63,9 +64,10 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
       (its text, its RGB image of config.width x config.height pixels).
     """
     rng = random.Random(f"{config.seed}/{split}/{index}")  # Python hashes the string with SHA-512: no streams meet
-    _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
-    text = "".join(rng.choices(config.characters, k=config.length))
-    return text, _artist(config.width, config.height, config.fonts, config.font_sizes).generate_image(text)
+    with _one_at_a_time:
+        _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
+        text = "".join(rng.choices(config.characters, k=config.length))
+        return text, _artist(config.width, config.height, config.fonts, config.font_sizes).generate_image(text)
 
 
 def check_fonts(config: Config) -> None:
@@ -88,15 +90,15 @@ def check_fonts(config: Config) -> None:
                     )
 
 
-def draw_many(count: int, split: str, config: Config) -> Iterator[tuple[str, bytes]]:
-    """Draw captchas 0 to count - 1 of a split on config.workers processes.
+def draw_many(indices: range, split: str, config: Config) -> Iterator[tuple[str, bytes]]:
+    """Draw captchas of a split, such as range(count), on config.workers processes.
 
     Yields:
       (text, PNG file as bytes), in order.
     """
     check_fonts(config)
-    starts = range(0, count, CHUNK)
-    chunks = (range(start, min(start + CHUNK, count)) for start in starts)
+    starts = range(0, len(indices), CHUNK)
+    chunks = (indices[start : start + CHUNK] for start in starts)
     workers = min(config.workers or os.cpu_count() or 1, len(starts))
     context = multiprocessing.get_context("spawn")
     executor = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
@@ -140,7 +142,7 @@ def save_images(folder: Path, count: int, config: Config, suffix: str = "png") -
     if any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; name another folder")
     paths = []
-    for i, (text, encoded) in enumerate(draw_many(count, folder.name, config)):
+    for i, (text, encoded) in enumerate(draw_many(range(count), folder.name, config)):
         paths.append(folder / f"{i:08}_{file_label(text)}.{suffix}")
         if suffix == "png":
             paths[-1].write_bytes(encoded)

@@ -171,7 +171,7 @@ def fresh_batches(count: int, config: Config) -> Iterator[tuple[np.ndarray, np.n
       (uint8 [batch, height, width, 3], int32 [batch, length]).
     """
     images, labels = [], []
-    with contextlib.closing(track(draw_many(count, FRESH, config), count, "fresh captchas")) as drawn:
+    with contextlib.closing(track(draw_many(range(count), FRESH, config), count, "fresh captchas")) as drawn:
         for i, (text, encoded) in enumerate(drawn, 1):
             images.append(np.asarray(Image.open(io.BytesIO(encoded))))
             labels.append([config.characters.index(character) for character in text])

@@ -4,6 +4,7 @@
     python captcha_producer.py -n 3000 -p images/validation
     python captcha_producer.py --source my_images -p images/train --validation 0.2
     python captcha_producer.py --stats -p images/train
+    python captcha_producer.py -n 300000 -p images/train --slice 1/4        and, when there are all, --merge
 
 The folder's name is the split's. A new set is built aside and takes an earlier one's place when it is complete.
 """
@@ -15,17 +16,14 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
+import captcha_records
 import captcha_show
+import captcha_slice
 from captcha_config import Config, UserError, parse_args, run
-from captcha_draw import check_fonts, draw_many, file_label, png, track
+from captcha_draw import check_fonts, draw_many, png, track
 from captcha_open import labelled_images, open_image, resized
-from captcha_seal import sha256, sync, write_sealed
-
-import filelock
-import tensorflow as tf
 
 FIELDS = (
     "characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard", "workers",
@@ -50,9 +48,8 @@ def produce(count: int, images_dir: Path, config: Config, *, images: bool = True
     """
     images_dir = Path(os.path.abspath(images_dir))
     check_fonts(config)
-    drawn = track(draw_many(count, images_dir.name, config), count, f"drawing {images_dir.name}")
-    origin = {"source": None, "sizes": {f"{config.width}x{config.height}": count}}
-    return _write_set(drawn, count, images_dir, config, images, origin)
+    drawn = track(draw_many(range(count), images_dir.name, config), count, f"drawing {images_dir.name}")
+    return _write_set(drawn, count, images_dir, config, images)
 
 
 def take_in(
@@ -102,16 +99,23 @@ def _taken(path: Path, text: str, config: Config) -> tuple[str, bytes]:
 
 
 def _write_set(
-    items: Iterator[tuple[str, bytes]], count: int, images_dir: Path, config: Config, images: bool, origin: dict
+    items: Iterator[tuple[str, bytes]],
+    count: int,
+    images_dir: Path,
+    config: Config,
+    images: bool,
+    origin: dict | None = None,
 ) -> dict:
     """Write (text, PNG) pairs as a split, aside, and then put it in place."""
-    split, records_dir = images_dir.name, Path(config.tfrecords_dir)
-    if not re.fullmatch(r"[\w-]+", split):
-        raise UserError(f"-p {images_dir}: the folder's name is the split's; use letters, digits, _ and - in it")
+    split, records_dir = captcha_records.split_of(images_dir), Path(config.tfrecords_dir)
     records_dir.mkdir(parents=True, exist_ok=True)
     images_dir.parent.mkdir(parents=True, exist_ok=True)
     new_records, new_images = records_dir / f".{split}.new", images_dir.with_name(f".{split}.new")
-    with contextlib.closing(items), _only_producer(records_dir, split), _only_producer(images_dir.parent, split):
+    with (
+        contextlib.closing(items),
+        captcha_records.only_producer(records_dir, split),
+        captcha_records.only_producer(images_dir.parent, split),
+    ):
         _check_ours(images_dir)
         try:
             for folder in (new_records, new_images):
@@ -119,25 +123,18 @@ def _write_set(
                 folder.mkdir()
             (new_images / DRAWN).touch()
             shards = [
-                _write_shard(new_records / name, indices, items, new_images if images else None)
-                for name, indices in _shard_plan(split, count, config.images_per_shard)
+                captcha_records.write_shard(new_records / name, indices, items, new_images if images else None)
+                for name, indices in captcha_records.plan(split, count, config.images_per_shard)
             ]
-            manifest = _manifest(split, count, config, shards, origin)
+            manifest = captcha_records.manifest(split, count, config, shards, origin)
             if images:
                 _check_ours(images_dir)  # it was some time ago
                 _replace_images(images_dir, new_images, records_dir / f"{split}.json")
-            _replace_records(records_dir, split, manifest, new_records)
+            captcha_records.replace(records_dir, split, manifest, new_records)
         finally:
             for folder in (new_records, new_images):
                 shutil.rmtree(folder, ignore_errors=True)
     return manifest
-
-
-def _only_producer(folder: Path, split: str) -> contextlib.AbstractContextManager:
-    try:
-        return filelock.FileLock(folder / f".{split}.lock", timeout=0).acquire()
-    except filelock.Timeout as error:
-        raise UserError(f"{folder}: another producer is making {split}; wait for it or stop it") from error
 
 
 def _check_ours(images_dir: Path) -> None:
@@ -151,63 +148,6 @@ def _check_ours(images_dir: Path) -> None:
             f"{images_dir}: holds files that the producer did not draw, such as {(foreign or sorted(names))[0]};"
             " move them, or name another folder"
         )
-
-
-def _shard_plan(split: str, count: int, images_per_shard: int) -> list[tuple[str, range]]:
-    """(file name, indices) of each shard. The number of images in a shard is fixed, so workers do not matter."""
-    starts = range(0, count, images_per_shard)
-    return [
-        (f"{split}-{i:05}-of-{len(starts):05}.tfrecord", range(start, min(start + images_per_shard, count)))
-        for i, start in enumerate(starts)
-    ]
-
-
-def _write_shard(path: Path, indices: range, drawn: Iterator[tuple[str, bytes]], images_dir: Path | None) -> dict:
-    """Write the next len(indices) captchas of `drawn`; returns the shard's line in the manifest."""
-
-    def feature(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for index in indices:
-                text, encoded = next(drawn)
-                features = {  # the names are those of TensorFlow's OCR data sets
-                    "image/encoded": feature(encoded),
-                    "image/format": feature(b"png"),
-                    "image/text": feature(text.encode()),
-                    "image/index": tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=features))
-                writer.write(example.SerializeToString(deterministic=True))
-                if images_dir:
-                    (images_dir / f"{index:08}_{file_label(text)}.png").write_bytes(encoded)
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be written ({error.message})") from error
-    sync(path)
-    return {
-        "name": path.name,
-        "records": len(indices),
-        "bytes": path.stat().st_size,
-        "sha256": sha256(path),
-    }
-
-
-def _manifest(split: str, count: int, config: Config, shards: list[dict], origin: dict) -> dict:
-    return {
-        "split": split,
-        **origin,  # source: where one's own images came from, or null where they were drawn; sizes: as they came
-        "count": count,
-        "characters": config.characters,
-        "length": config.length,
-        "height": config.height,
-        "width": config.width,
-        "fonts": config.fonts,
-        "font_sizes": config.font_sizes,
-        "seed": config.seed,
-        "versions": {name: version(name) for name in ("captcha", "pillow")},
-        "shards": shards,
-    }
 
 
 def _replace_images(images_dir: Path, new_images: Path, manifest: Path) -> None:
@@ -227,16 +167,11 @@ def _replace_images(images_dir: Path, new_images: Path, manifest: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _replace_records(records_dir: Path, split: str, manifest: dict, new_records: Path) -> None:
-    """Put the new shards in the old ones' place. The manifest goes first and comes last."""
-    (records_dir / f"{split}.json").unlink(missing_ok=True)
-    sync(records_dir)
-    for old in records_dir.glob(f"{split}-?????-of-?????.tfrecord"):
-        old.unlink()
-    for shard in new_records.iterdir():
-        shard.rename(records_dir / shard.name)
-    sync(records_dir)
-    write_sealed(records_dir / f"{split}.json", manifest)
+def _slice(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UserError(f"--slice {text}: must be I/N, the I-th of N slices, such as 1/4")
+    return int(number), int(of)
 
 
 def main() -> None:
@@ -244,8 +179,14 @@ def main() -> None:
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("-n", "--count", type=int, help="captchas to draw")
         what.add_argument("--source", type=Path, help="folder (or CSV file) of labelled images to take in instead")
+        what.add_argument("--merge", action="store_true", help="make a set of the slices that are there")
         what.add_argument("--stats", action="store_true", help="show what is in the set that is there")
         parser.add_argument("-p", "--path", type=Path, required=True, help="folder for the PNGs, named as the split")
+        parser.add_argument(
+            "--slice",
+            metavar="I/N",
+            help="with -n: draw the I-th of N parts of the set, TFRecords alone, to be merged with the others",
+        )
         parser.add_argument("--no-images", action="store_true", help="write the TFRecords alone")
         parser.add_argument(
             "--validation",
@@ -261,19 +202,29 @@ def main() -> None:
         raise UserError(f"--validation {args.validation} is out of range; it must be from 0 to less than 1")
     if (args.validation or args.leave_out) and not args.source:
         raise UserError("--validation and --leave-out are for images of your own; name them with --source")
+    if args.slice and not args.count:
+        raise UserError("--slice is a part of a set that is drawn; say with -n how many captchas the whole set has")
     if args.stats:
         captcha_show.show(args.path, config)
         return
-    if args.source:
-        how = {"validation": args.validation, "images": not args.no_images, "leave_out": args.leave_out}
-        manifests = take_in(args.source, args.path, config, **how)
-    elif 1 <= args.count <= 10**9:
-        manifests = [produce(args.count, args.path, config, images=not args.no_images)]
-    else:
+    if args.count is not None and not 1 <= args.count <= 10**9:
         raise UserError(f"-n {args.count} is out of range; it must be from 1 to {10**9}")
+    images = not (args.no_images or args.slice or args.merge)
+    if args.slice:
+        number, of = _slice(args.slice)
+        made = captcha_slice.produce_slice(args.count, captcha_records.split_of(args.path), number, of, config)
+        print(f"slice {args.slice}: {len(made['shards'])} shards in {captcha_slice.folder_of(made['split'], config)}/")
+        return
+    if args.merge:
+        manifests = [captcha_slice.merge(captcha_records.split_of(args.path), config)]
+    elif args.source:
+        how = {"validation": args.validation, "images": images, "leave_out": args.leave_out}
+        manifests = take_in(args.source, args.path, config, **how)
+    else:
+        manifests = [produce(args.count, args.path, config, images=images)]
     for made in manifests:
         print(f"{made['split']}: {made['count']} captchas in {len(made['shards'])} shards in {config.tfrecords_dir}/")
-        if not args.no_images:
+        if images:
             captcha_show.write_sheet(args.path.with_name(made["split"]), config)
 
 

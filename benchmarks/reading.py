@@ -55,7 +55,7 @@ def main() -> None:
     reader = captcha_predict.load(args.model)
     with tempfile.TemporaryDirectory() as temporary:
         folder, files = Path(temporary), []
-        for i, (text, encoded) in enumerate(draw_many(args.folder, "benchmark", reader.config)):
+        for i, (text, encoded) in enumerate(draw_many(range(args.folder), "benchmark", reader.config)):
             (folder / f"{i:06}_{text}.png").write_bytes(encoded)
             files.append(encoded)
         print(f"first answer, from the start of Python  {first_answer(next(folder.iterdir()), args.model):.2f} s")
