@@ -18,6 +18,8 @@ from typing import Any
 # TensorFlow reads this while it is imported, and every script imports this file first: less start-up chatter.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still reaches Python
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 
 class UserError(Exception):
     """Something that a person can put right. The message is one line: what is wrong, where, and what to do."""
@@ -74,6 +76,8 @@ class Config:
     eval_every: int = option(100, "steps between two evaluations on the validation split", 1, 10**6, free=True)
     save_every: int = option(100, "steps between two checkpoints", 1, 10**6, free=True)
     keep_checkpoints: int = option(3, "newest checkpoints kept, beside the best one", 1, 1000, free=True)
+    precision: str = option("float32", f"what layers compute in: {', '.join(PRECISIONS)}; the last two are for GPUs")
+    xla: bool = option(False, "compile the step with XLA; for one GPU, where it can be faster")
     save_dir: str = option("save", "folder of the checkpoints, seen from the one you run in", free=True)
 
     def __post_init__(self) -> None:
@@ -88,6 +92,8 @@ class Config:
             raise UserError("font_sizes: give one size or more")
         if self.shift >= min(self.width, self.height):
             raise UserError(f"shift: {self.shift} must be less than width {self.width} and height {self.height}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision: {self.precision!r} must be one of {', '.join(PRECISIONS)}")
         if len(self.channels) < 2:
             raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
 
@@ -118,7 +124,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise UserError(f"{field.name}: {value!r} must be {'a tuple' if many else 'one value'}")
     kind, low, high = _kind(field), field.metadata["low"], field.metadata["high"]
     for item in value if many else (value,):
-        if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
+        if isinstance(item, bool) != (kind is bool) or not isinstance(item, (int, float) if kind is float else kind):
             raise UserError(f"{field.name}: {item!r} must be of type {kind.__name__}")
         if low is not None and not low <= item <= high:
             raise UserError(f"{field.name}: {item!r} is out of range; it must be from {low} to {high}")
@@ -154,12 +160,15 @@ def parse_args(doc: str, fields: Iterable[str], extras: Callable[[argparse.Argum
         field = by_name[name]
         default = field.default
         shown = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
+        how = {
+            "type": _kind(field),
+            "nargs": "+" if isinstance(default, tuple) else None,
+            "metavar": name.upper() if isinstance(default, str) else _kind(field).__name__.upper(),
+        }
         parser.add_argument(
             f"--{name}",
-            type=_kind(field),
-            nargs="+" if isinstance(default, tuple) else None,
+            **({"action": argparse.BooleanOptionalAction} if field.type is bool else how),
             default=argparse.SUPPRESS,  # so that only what was typed overrides
-            metavar=name.upper() if isinstance(default, str) else _kind(field).__name__.upper(),
             help=f"{field.metadata['about'].replace('%', '%%')}; default: {shown!s}",
         )
     args = parser.parse_args()

@@ -43,6 +43,8 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise UserError(f"batch_size: {config.batch_size} cannot be spread evenly over {replicas} devices")
+    if config.xla and replicas > 1:
+        raise UserError(f"xla: compiles for one device, and there are {replicas}; leave it out (--no-xla)")
     return strategy
 
 

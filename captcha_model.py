@@ -55,13 +55,21 @@ def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     # Which one is it? One classifier serves all places: what it learns of a 7 at one, it knows at the others.
     values = layers.Dense(64, activation="relu")(x)  # [batch, 16, 64]
     seen = ops.matmul(where, values)  # [batch, 4, 64]
-    return layers.Dense(len(config.characters))(seen)
+    return layers.Dense(len(config.characters), dtype="float32")(seen)
 
 
 def build(config: Config, channels: int = 1) -> keras.Model:
-    """The network as a model of images with that many channels. The weights do not depend on them."""
-    images = keras.Input((config.height, config.width, channels), dtype="uint8")
-    return keras.Model(images, inference(images, config))
+    """The network as a model of images with that many channels. The weights do not depend on them.
+
+    They are float32 whatever config.precision is; that is what the layers compute in.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision if config.precision == "float32" else f"mixed_{config.precision}")
+    try:
+        images = keras.Input((config.height, config.width, channels), dtype="uint8")
+        return keras.Model(images, inference(images, config))
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:

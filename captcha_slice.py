@@ -38,8 +38,8 @@ def produce_slice(count: int, split: str, number: int, of: int, config: Config) 
     plan = captcha_records.plan(split, count, config.images_per_shard)
     if of > len(plan):
         raise UserError(
-            f"--slice {number}/{of}: the set has only {len(plan)} shards; "
-            " use fewer slices, or a smaller --images_per_shard"
+            f"--slice {number}/{of}: the set has only {len(plan)} shards; use"
+            " fewer slices, or a smaller --images_per_shard"
         )
     mine = plan[len(plan) * (number - 1) // of : len(plan) * number // of]
     indices = range(mine[0][1].start, mine[-1][1].stop)

@@ -35,7 +35,7 @@ from rich.table import Table
 FIELDS = (
     "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "rotate", "zoom",
     "channels", "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps",
-    "weight_decay", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
+    "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
 )  # fmt: skip
 
 
@@ -284,6 +284,10 @@ def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
     )
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if (
+        config.precision == "float16"
+    ):  # its gradients would vanish otherwise (Micikevicius et al. 2017, arXiv:1710.03740)
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)  # before a restore, so that there is something to restore into
     return optimizer
 
@@ -299,12 +303,16 @@ def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Con
         with tf.GradientTape() as tape:
             logits = model(images, training=True)  # [part of the batch, length, classes]
             loss = tf.reduce_sum(captcha_model.loss(logits, labels, config.label_smoothing)) / config.batch_size
-        gradients = tape.gradient(loss, model.trainable_variables)
+            scaled, scale = optimizer.scale_loss(loss), optimizer.scale_loss(1.0)  # by 1, but for float16
+        gradients = tape.gradient(scaled, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))  # Keras adds them up
         loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *gradients])
-        return loss, tf.linalg.global_norm(gradients)
+        norm = tf.linalg.global_norm(gradients) / scale
+        if config.precision == "float16":  # a step that overflows is left out, and the scale made smaller: all is well
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+        return loss, norm
 
-    @tf.function
+    @tf.function(jit_compile=config.xla)
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         same = strategy.run(replica_step, args=(images, labels))  # on every replica
         return tuple(strategy.experimental_local_results(value)[0] for value in same)
