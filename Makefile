@@ -1,6 +1,6 @@
 # make train   the main job: set up, draw the two sets where they are missing, train, evaluate
 # make test    set up and pass the tests          make check   ruff
-# make setup   the set-up alone, into .venv       make bench   the benchmarks
+# make setup   the set-up alone, into .venv       make bench   the benchmarks, half an hour
 # make tensorboard  watch training, in a browser
 # make faults  a thousand injected faults, some 20 minutes
 
@@ -52,3 +52,5 @@ bench: .venv/.done
 	$(RUN) benchmarks/saving.py
 	$(RUN) benchmarks/reading.py
 	$(RUN) benchmarks/logging_cost.py
+	$(RUN) benchmarks/gpu.py
+	$(RUN) benchmarks/scale.py

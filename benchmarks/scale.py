@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         folder = Path(folder)
         table = Table("captchas", "processes that draw", "seconds", "images/s", "MB")
-        draw(folder, 3000, args.workers[-1], "validation")
+        draw(folder, min(3000, args.counts[0]), args.workers[-1], "validation")
         for count, workers in [(args.counts[0], n) for n in args.workers[:-1]] + [
             (count, args.workers[-1]) for count in args.counts
         ]:

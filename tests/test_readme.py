@@ -26,6 +26,12 @@ def shrunk(line: str) -> list[str]:
             words[words.index(option) + 1] = number
     if words[1].endswith("producer.py") and "benchmarks" in words[1]:
         words += ["--count", "100", "--rounds", "1"]
+    if "--slice" in words:
+        words += ["--images_per_shard", "50"]
+    if words[1].endswith("gpu.py"):
+        words += ["--batch_sizes", "8", "--steps", "2"]
+    if words[1].endswith("scale.py"):
+        words += ["--counts", "100", "200", "--workers", "1", "--steps", "2", "--memory_budget", "60"]
     if words[1].endswith("reading.py"):
         words += ["--folder", "50"]
     if words[1].endswith("own_style.py"):
