@@ -46,14 +46,15 @@ def train(config: Config) -> int:
       The exit status: 0, or 128 + the number of the signal that stopped it.
     Raises:
       UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work;
-        the last step cannot be saved.
+        the last step cannot be saved; another machine of the job is lost, or has another config.
     """
     strategy, chief = captcha_distribute.choose_strategy(config), captcha_distribute.is_chief()
     manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
     data = {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()}
     data["order"] = captcha_stream.order(manifests["train"], config)
     folder = Path(config.save_dir)
-    with captcha_save.only_trainer(folder) if chief else contextlib.nullcontext():
+    writing = captcha_save.only_trainer(folder) if chief else contextlib.nullcontext()
+    with writing, captcha_distribute.lost_workers_told():
         about = {
             "config": dataclasses.asdict(config),
             "data": data,
@@ -95,11 +96,7 @@ def train(config: Config) -> int:
         if not chief:
             return _follow(batches, train_step, any_of, step, config)
 
-        with (
-            captcha_log.Log(folder, config, step) as log,
-            _stop_signals() as caught,
-            captcha_distribute.lost_workers_told(),
-        ):
+        with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
             device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
             replicas = strategy.num_replicas_in_sync
             images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
@@ -218,7 +215,7 @@ def _values(of: keras.Model | keras.Optimizer) -> list[tf.Variable]:
 def _follow(batches: Iterator, train_step: Callable, any_of: Callable, step: int, config: Config) -> int:
     """The loop of a machine that is not the chief: the same steps, and no more."""
     print(f"at step {step}, up to step {config.max_steps}, with the first worker, which evaluates, saves and reports")
-    with _stop_signals() as caught, captcha_distribute.lost_workers_told():
+    with _stop_signals() as caught:
         while step < config.max_steps:
             train_step(*_next(batches, config))
             step += 1
