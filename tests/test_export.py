@@ -182,3 +182,13 @@ def test_the_exporter_is_told_of_another_one_at_work(shipped):
         done = run("captcha_export.py", cwd=shipped[0])
     assert "another export is at work there" in own_lines(done.stderr)[0]
     assert done.returncode == 2
+
+
+def test_a_tie_of_the_checkpoint_may_go_either_way_and_nothing_else():
+    logits = np.zeros((10, 2, 4), np.float32)
+    logits[..., 1], logits[..., 2] = 5.0, 5.0 - 1e-4
+    other = logits[..., [0, 2, 1, 3]]
+    captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
+    logits[3, 1, 1] += 0.1
+    with pytest.raises(UserError, match="litert: reads 1 of 10 captchas otherwise than the checkpoint; not kept"):
+        captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
