@@ -9,6 +9,7 @@ gets, and to go on after a stop takes no more than reading one window. A window 
 large: its shards, though, are others in every epoch.
 """
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -123,18 +124,23 @@ def _decode(manifest: dict, config: Config) -> list[str]:
     paths = [join(where, name) for name in names]
     try:
         makedirs(where)
-        for name in set(listdir(where)) - set(names):  # of an earlier set, or of a process that was killed
-            remove(join(where, name))
-        missing = [i for i, path in enumerate(paths) if not exists(path)]
+        there = set(listdir(where))
+        missing = [i for i, name in enumerate(names) if name not in there]
         total = sum(manifest["shards"][i]["records"] for i in missing)
         progress = track(range(total), total, f"decoding {split}, once")
         for i in missing:
-            new = f"{paths[i]}.{uuid.uuid4().hex}"  # other machines may do the same
+            if exists(paths[i]):  # by now: other workers may be at it, too
+                continue
+            new = f"{paths[i]}.{uuid.uuid4().hex}"
             with tf.io.TFRecordWriter(new) as writer:
                 for images, labels in captcha_data.decoded(split, shards[i : i + 1], config):
                     for image, label, _ in zip(images, labels.astype("<i4"), progress, strict=False):
                         writer.write(label.tobytes() + image.tobytes())
-            rename(new, paths[i], overwrite=True)
+            if not exists(paths[i]):
+                rename(new, paths[i], overwrite=True)
+        for name in set(listdir(where)) - set(names):  # of an earlier set, or of a process that was killed
+            with contextlib.suppress(tf.errors.NotFoundError):  # so does another worker
+                remove(join(where, name))
     except tf.errors.OpError as error:
         raise UserError(
             f"{where}: the decoded images cannot be written ({error.message}); make room for them, or raise"

@@ -84,7 +84,7 @@ def test_a_batch_that_cannot_be_spread_evenly_is_refused(config):
     assert "batch_size: 16 cannot be spread evenly over 3 devices" in done.stderr
 
 
-def job(config: Config, workers: int, *, second: tuple = ()) -> list[subprocess.Popen]:
+def job(config: Config, workers: int, *, both: tuple = (), second: tuple = ()) -> list[subprocess.Popen]:
     """Start the trainer as so many workers of a job, on this machine; the second one with other options."""
     ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
     addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in ports]
@@ -93,7 +93,7 @@ def job(config: Config, workers: int, *, second: tuple = ()) -> list[subprocess.
     processes = []
     for index in range(workers):
         words = options((*TRAINING, "tfrecords_dir", "save_dir", "dropout"), config)
-        words += map(str, second if index else ())
+        words += map(str, (*both, *(second if index else ())))
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(
             subprocess.Popen(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import captcha_data
+import captcha_log
 import captcha_stream
 import captcha_train
 from captcha_config import UserError
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import SMALL, TRAINING, checkpoint_values, command, options, own_lines, run
+from test_scale import ended, job
 
 COUNT, PER_SHARD = 850, SMALL.images_per_shard  # 1.3 MiB decoded, in 22 shards; the last one is not full
 EPOCH = COUNT // 50  # steps
@@ -135,6 +137,17 @@ def test_killed_and_resumed_it_has_the_weights_of_an_undisturbed_run(large, tmp_
     assert not (tmp_path / "save" / "ckpt-70.json").exists()
     assert "going on from step 6" in run("captcha_train.py", *words, cwd=tmp_path).stdout
     assert checkpoint_values(tmp_path / "save", "ckpt-70") == checkpoint_values(tmp_path / "through", "ckpt-70")
+
+
+@pytest.mark.slow
+def test_two_machines_that_share_a_folder_have_the_losses_of_one(large, tmp_path):
+    config = replace(large, batch_size=48, dropout=0.0, save_dir=str(tmp_path / "two"))
+    shutil.rmtree(captcha_stream.folder("train", large), ignore_errors=True)  # both decode at once
+    said = ended(job(config, 2, both=("--memory_budget", 1)))
+    assert [status for status, _, _ in said] == [0, 0], said
+    captcha_train.train(replace(config, save_dir=str(tmp_path / "one")))
+    one, two = ([entry["loss"] for entry in captcha_log.read(tmp_path / folder)] for folder in ("one", "two"))
+    assert len(one) == 6 and two == pytest.approx(one, rel=1e-5)
 
 
 def test_a_run_cannot_go_on_with_windows_of_another_size(large, tmp_path):
