@@ -55,18 +55,20 @@ def main() -> None:
             table.add_row(str(count), str(workers), f"{seconds:.0f}", f"{count / seconds:.0f}", f"{size:.0f}")
         console.print(table)
 
-        table = Table("captchas", "processes that train", "images", "images/s", "peak MB of each", "s to go on")
+        trained = []  # all of it before this process takes memory: a child's peak is at least its parent's at its start
         for count, workers in [(count, 1) for count in args.counts] + [
             (args.counts[0], n) for n in args.workers if n > 1
         ]:
             budget = args.memory_budget if count == args.counts[-1] else Config.memory_budget
             config = Config(tfrecords_dir=str(folder / str(count)), memory_budget=budget)
+            trained.append((config, count, workers, *train(folder, config, args.steps, workers)))
+        table = Table("captchas", "processes that train", "images", "images/s", "peak MB of each", "s to go on")
+        for config, count, workers, rate, peak in trained:
             how = "in memory" if captcha_data.fits(captcha_data.read_manifest("train", config), config) else "streamed"
-            rate, peak = train(folder, config, args.steps, workers)
             table.add_row(str(count), str(workers), how, f"{rate:.0f}", f"{peak:.0f}", f"{going_on(config):.1f}")
         console.print(table)
-        compare(console, Config(tfrecords_dir=str(folder / str(args.counts[-1])), memory_budget=args.memory_budget),
-                Config(tfrecords_dir=str(folder / str(args.counts[0]))))  # fmt: skip
+        configs = {count: config for config, count, workers, *_ in trained if workers == 1}
+        compare(console, configs[args.counts[-1]], configs[args.counts[0]])
 
 
 def draw(folder: Path, count: int, workers: int, split: str = "train") -> float:
