@@ -136,10 +136,10 @@ def _decode(manifest: dict, config: Config) -> list[str]:
                 for images, labels in captcha_data.decoded(split, shards[i : i + 1], config):
                     for image, label, _ in zip(images, labels.astype("<i4"), progress, strict=False):
                         writer.write(label.tobytes() + image.tobytes())
-            if not exists(paths[i]):
+            with contextlib.suppress(tf.errors.NotFoundError):  # another worker has all, and has swept this away
                 rename(new, paths[i], overwrite=True)
         for name in set(listdir(where)) - set(names):  # of an earlier set, or of a process that was killed
-            with contextlib.suppress(tf.errors.NotFoundError):  # so does another worker
+            with contextlib.suppress(tf.errors.NotFoundError):  # another worker does so, too
                 remove(join(where, name))
     except tf.errors.OpError as error:
         raise UserError(
