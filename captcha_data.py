@@ -54,6 +54,8 @@ def open_manifest(split: str, config: Config) -> dict:
     except tf.errors.NotFoundError as error:
         where = path if "://" in path else os.path.abspath(path)
         raise UserError(f"{where}: there is no such set; {make}") from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({error.message})") from error
     except ValueError as error:
         raise UserError(f"{path}: is not a whole manifest ({error}); {make}") from error
 
@@ -168,6 +170,8 @@ def check_shards(split: str, manifest: dict, config: Config) -> list[str]:
             found = sha256(path, GFile)
         except tf.errors.NotFoundError as error:
             raise UserError(f"{path}: the shard is missing; {again}") from error
+        except tf.errors.OpError as error:
+            raise UserError(f"{path}: cannot be read ({error.message})") from error
         if status.length != shard["bytes"]:
             raise UserError(f"{path}: has {status.length} bytes, the manifest says {shard['bytes']}; {again}")
         if found != shard["sha256"]:

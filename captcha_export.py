@@ -24,7 +24,7 @@ import captcha_model
 import captcha_save
 from captcha_config import Config, UserError, parse_args, run
 from captcha_predict import ABOUT, MODEL, Reader
-from captcha_seal import sync
+from captcha_seal import aside, sync
 
 import filelock
 import keras
@@ -68,15 +68,15 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     folder = Path(to or config.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with _only_exporter(folder) as aside:
+    with _only_exporter(folder), aside(folder / ".export") as new:
         for name in formats:
             file, write, read_with = FORMATS[name]
             try:
-                write(model, aside / file, about, images)
-                _compare(name, read_with(aside / file, images), logits, labels)
+                write(model, new / file, about, images)
+                _compare(name, read_with(new / file, images), logits, labels)
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
-            _replace(aside / file, folder / file)
+            _replace(new / file, folder / file)
             written.append(folder / file)
         if folder.resolve() != Path(config.save_dir).resolve():
             captcha_save.write_weights(commit, checkpoint, folder)
@@ -86,17 +86,11 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
 
 
 @contextlib.contextmanager
-def _only_exporter(folder: Path) -> Iterator[Path]:
-    """A folder to write in, aside, which is gone at the end."""
-    aside = folder / ".export"
+def _only_exporter(folder: Path) -> Iterator[None]:
+    """Hold the folder's exports for this process."""
     try:
         with filelock.FileLock(folder / ".export.lock", timeout=0):
-            shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
-            aside.mkdir()
-            try:
-                yield aside
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            yield
     except filelock.Timeout as error:
         raise UserError(f"{folder}: another export is at work there; wait for it or stop it") from error
 

@@ -24,6 +24,7 @@ import captcha_slice
 from captcha_config import Config, UserError, parse_args, run
 from captcha_draw import check_fonts, draw_many, png, track
 from captcha_open import labelled_images, open_image, resized
+from captcha_seal import aside
 
 FIELDS = (
     "characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard", "workers",
@@ -117,10 +118,7 @@ def _write_set(
         captcha_records.only_producer(images_dir.parent, split),
     ):
         _check_ours(images_dir)
-        try:
-            for folder in (new_records, new_images):
-                shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
-                folder.mkdir()
+        with aside(new_records), aside(new_images):
             (new_images / DRAWN).touch()
             shards = [
                 captcha_records.write_shard(new_records / name, indices, items, new_images if images else None)
@@ -131,9 +129,6 @@ def _write_set(
                 _check_ours(images_dir)  # it was some time ago
                 _replace_images(images_dir, new_images, records_dir / f"{split}.json")
             captcha_records.replace(records_dir, split, manifest, new_records)
-        finally:
-            for folder in (new_records, new_images):
-                shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 

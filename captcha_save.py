@@ -146,10 +146,8 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
     commit = newest(folder, BEST)
     if not commit:
         raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
-    read_in = {"precision": "float32"}  # whatever it was trained in
-    return commit, dataclasses.replace(
-        saved_config(commit), **read_in, **{name: getattr(config, name) for name in fields}
-    )
+    changed = {name: getattr(config, name) for name in fields}
+    return commit, dataclasses.replace(saved_config(commit), **changed, precision="float32")  # whatever it trained in
 
 
 def saved_config(commit: dict) -> Config:

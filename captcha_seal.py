@@ -4,12 +4,15 @@ write_sealed(path, values)      a JSON file with a checksum in it
 values = read_sealed(path)      what was written, or a ValueError
 seal(values), unseal(text)      the same, as text
 sha256(path), sync(path)        a file's hash; wait until it is on the disk
+with aside(folder):             a place to make things whole before they are put in theirs
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -31,6 +34,17 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A new, empty folder, which is gone at the end with all that was not moved out of it."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_sealed(path: Path, values: dict) -> None:

@@ -8,6 +8,7 @@ What the machines have made is carried together by hand: copy the files of all s
 
 import contextlib
 import itertools
+import operator
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ import captcha_data
 import captcha_records
 from captcha_config import Config, UserError
 from captcha_draw import check_fonts, draw_many, track
-from captcha_seal import read_sealed, write_sealed
+from captcha_seal import aside, read_sealed, write_sealed
 
 
 def folder_of(split: str, config: Config) -> Path:
@@ -44,21 +45,19 @@ def produce_slice(count: int, split: str, number: int, of: int, config: Config) 
     mine = plan[len(plan) * (number - 1) // of : len(plan) * number // of]
     indices = range(mine[0][1].start, mine[-1][1].stop)
     folder, name = folder_of(split, config), f"{number}-of-{of}"
-    new = folder / f".{name}.new"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = track(draw_many(indices, split, config), len(indices), f"drawing {split}, slice {number} of {of}")
-    with contextlib.closing(drawn), captcha_records.only_producer(folder, name):
-        try:
-            shutil.rmtree(new, ignore_errors=True)  # left by one that was killed
-            new.mkdir()
-            shards = [captcha_records.write_shard(new / shard, part, drawn) for shard, part in mine]
-            manifest = captcha_records.manifest(split, count, config, shards) | {"slice": [number, of]}
-            (folder / f"{name}.json").unlink(missing_ok=True)
-            for shard in shards:
-                (new / shard["name"]).replace(folder / shard["name"])
-            write_sealed(folder / f"{name}.json", manifest)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    with (
+        contextlib.closing(drawn),
+        captcha_records.only_producer(folder, name),
+        aside(folder / f".{name}.new") as new,
+    ):
+        shards = [captcha_records.write_shard(new / shard, part, drawn) for shard, part in mine]
+        manifest = captcha_records.manifest(split, count, config, shards) | {"slice": [number, of]}
+        (folder / f"{name}.json").unlink(missing_ok=True)
+        for shard in shards:
+            (new / shard["name"]).replace(folder / shard["name"])
+        write_sealed(folder / f"{name}.json", manifest)
     return manifest
 
 
@@ -93,32 +92,25 @@ def merge(split: str, config: Config) -> dict:
     if missing:
         raise UserError(f"{folder}: slice {missing[0]} of {of} is missing; {again}")
     whole = {name: value for name, value in first.items() if name != "slice"}
-    whole["shards"] = sorted(itertools.chain(*(manifest["shards"] for manifest in manifests)), key=_name)
+    whole["shards"] = sorted(
+        itertools.chain(*(manifest["shards"] for manifest in manifests)), key=operator.itemgetter("name")
+    )
     plan = captcha_records.plan(split, first["count"], whole["shards"][0]["records"])
-    if [(_name(shard), shard["records"]) for shard in whole["shards"]] != [(name, len(part)) for name, part in plan]:
+    if [(shard["name"], shard["records"]) for shard in whole["shards"]] != [(name, len(part)) for name, part in plan]:
         raise UserError(
             f"{folder}: the slices have shards of different sizes; draw all with the same --images_per_shard"
         )
     captcha_data.check_shards(split, whole, Config(tfrecords_dir=str(folder)))
-    new = records_dir / f".{split}.new"
     with contextlib.ExitStack() as held:
         held.enter_context(captcha_records.only_producer(records_dir, split))
         for number in range(1, of + 1):
             held.enter_context(captcha_records.only_producer(folder, f"{number}-of-{of}"))
-        try:
-            shutil.rmtree(new, ignore_errors=True)  # left by one that was killed
-            new.mkdir()
+        with aside(records_dir / f".{split}.new") as new:
             for name, _ in plan:  # the slices stay whole until the set is
                 _link(folder / name, new / name)
             captcha_records.replace(records_dir, split, whole, new)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(folder)
     return whole
-
-
-def _name(shard: dict) -> str:
-    return shard["name"]
 
 
 def _link(old: Path, new: Path) -> None:

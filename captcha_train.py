@@ -322,8 +322,9 @@ def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
     different = config.differences(captcha_save.saved_config(commit))
     saved = commit["data"]
     different += [f"the {split} set is another one" for split in ("train", "validation") if data[split] != saved[split]]
-    if data["order"] != saved["order"]:
-        different.append(f"the images come {data['order']}, came {saved['order']} (memory_budget)")
+    before = saved.get("order", "as an earlier version shuffled them")
+    if data["order"] != before:
+        different.append(f"the images come {data['order']}, came {before} (memory_budget)")
     if different:
         raise UserError(
             f"{commit['path'].with_suffix('')}: cannot be gone on from: {'; '.join(different)}; set that back, or start"

@@ -108,6 +108,14 @@ def test_a_set_over_the_memory_budget_is_refused_with_the_number_it_needs(tmp_pa
         captcha_data.load("train", config)
 
 
+@pytest.mark.parametrize("name", ["train.json", "train-00000-of-00003.tfrecord"])
+def test_what_cannot_be_read_is_named(folder, config, name):
+    (folder / "tfrecords" / name).unlink()
+    (folder / "tfrecords" / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: "):
+        captcha_data.load("train", config)
+
+
 def test_the_fingerprint_is_another_one_for_another_set(folder, config):
     from captcha_producer import produce
 
