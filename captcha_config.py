@@ -55,7 +55,7 @@ class Config:
 
     # Data
     memory_budget: int = option(1024, "most memory the decoded training images may take, MiB", 1, 1 << 20, free=True)
-    shift: int = option(4, "augmentation: most pixels a training image is moved by, each way", 0, 64)
+    shift: int = option(2, "augmentation: most pixels a training image is moved by, each way", 0, 64)
     rotate: float = option(
         0.0, "augmentation: most degrees it is turned by, each way; helps where images are few", 0, 45
     )
@@ -64,17 +64,16 @@ class Config:
     # Model
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
     label_smoothing: float = option(0.05, "share of a label spread over the other characters", 0.0, 0.5)
-    dropout: float = option(0.1, "share of the head's features dropped in training", 0.0, 0.9)
 
     # Training
     init_from: str = option("", "a save folder, or a model that ships (digits, letters), whose weights to start from")
-    batch_size: int = option(128, "images in a step", 1, 65536)
-    max_steps: int = option(1200, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)
+    batch_size: int = option(64, "images in a step", 1, 65536)
+    max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)
     learning_rate: float = option(8e-3, "learning rate at its peak, after the warm-up", 1e-7, 1.0)
-    warmup_steps: int = option(50, "steps in which the learning rate rises to its peak", 0, 10**6)
-    weight_decay: float = option(0.01, "AdamW's weight decay", 0.0, 1.0)
-    eval_every: int = option(100, "steps between two evaluations on the validation split", 1, 10**6, free=True)
-    save_every: int = option(100, "steps between two checkpoints", 1, 10**6, free=True)
+    warmup_steps: int = option(20, "steps in which the learning rate rises to its peak", 0, 10**6)
+    weight_decay: float = option(0.01, "weight decay, of matrices and kernels", 0.0, 1.0)
+    eval_every: int = option(200, "steps between two evaluations on the validation split", 1, 10**6, free=True)
+    save_every: int = option(200, "steps between two checkpoints", 1, 10**6, free=True)
     keep_checkpoints: int = option(3, "newest checkpoints kept, beside the best one", 1, 1000, free=True)
     precision: str = option("float32", f"what layers compute in: {', '.join(PRECISIONS)}; the last two are for GPUs")
     xla: bool = option(False, "compile the step with XLA; for one GPU, where it can be faster")

@@ -37,15 +37,14 @@ def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
     for i, filters in enumerate(config.channels):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
-        x = layers.ReLU()(x)
-        if i < 3:
+        if i < 3:  # before the normalization, which then has a quarter to do: a third off the time of a step
             x = layers.MaxPooling2D((2, 2) if i < 2 else (2, 1), padding="same")(x)
+        x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
+        x = layers.Activation("silu")(x)
     # [batch, 4, 16, 64]: 16 columns, each looks at some 8 pixels of the captcha's width, and around
     _, rows, columns, filters = x.shape
     x = layers.Permute((2, 1, 3))(x)
     x = layers.Reshape((columns, rows * filters))(x)  # [batch, 16, 256]
-    x = layers.Dropout(config.dropout)(x)
 
     # Where is each character? A look at all columns together gives each place its weights over the columns.
     where = layers.Dense(16, activation="relu")(x)  # [batch, 16, 16]
@@ -55,7 +54,7 @@ def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     # Which one is it? One classifier serves all places: what it learns of a 7 at one, it knows at the others.
     values = layers.Dense(64, activation="relu")(x)  # [batch, 16, 64]
     seen = ops.matmul(where, values)  # [batch, 4, 64]
-    return layers.Dense(len(config.characters), dtype="float32")(seen)
+    return layers.Dense(len(config.characters), dtype="float32", name="classifier")(seen)
 
 
 def build(config: Config, channels: int = 1) -> keras.Model:

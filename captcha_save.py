@@ -180,7 +180,7 @@ def restore(commit: dict, model: keras.Model, optimizer: keras.Optimizer | None 
 
 
 def _state(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, list]:
-    """Every variable there is, as two flat lists: weights, statistics, Dropout's seeds; moments and the step."""
+    """Every variable there is, as two flat lists: weights and statistics; moments and the step."""
     state = {"model": [variable.value for variable in model.variables]}
     return state | ({"optimizer": [variable.value for variable in optimizer.variables]} if optimizer else {})
 

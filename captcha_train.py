@@ -22,6 +22,7 @@ import captcha_distribute
 import captcha_export
 import captcha_log
 import captcha_model
+import captcha_optimizer
 import captcha_predict
 import captcha_save
 import captcha_show
@@ -34,7 +35,7 @@ from rich.table import Table
 
 FIELDS = (
     "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "rotate", "zoom",
-    "channels", "label_smoothing", "dropout", "batch_size", "max_steps", "learning_rate", "warmup_steps",
+    "channels", "label_smoothing", "batch_size", "max_steps", "learning_rate", "warmup_steps",
     "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
 )  # fmt: skip
 
@@ -75,7 +76,7 @@ def train(config: Config) -> int:
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = captcha_model.build(config)
-            optimizer = build_optimizer(model, config)
+            optimizer = captcha_optimizer.build(model, config)
         step, best = 0, {"step": 0, "captcha_accuracy": 0.0}
         if commit:
             captcha_save.restore(commit, model, optimizer)
@@ -271,22 +272,6 @@ def start_from(name: str, model: keras.Model, config: Config) -> str:
         values[..., here] = trained.numpy()[..., there]
         ours.assign(values)
     return f", with {taken} of {len(model.weights) - 2} weights and {len(both)} characters of {folder}"
-
-
-def build_optimizer(model: keras.Model, config: Config) -> keras.Optimizer:
-    """AdamW (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101); warm-up, then a cosine down to 0."""
-    warmup_steps = min(config.warmup_steps, config.max_steps - 1)
-    learning_rate = keras.optimizers.schedules.CosineDecay(
-        0.0, config.max_steps - warmup_steps, warmup_target=config.learning_rate, warmup_steps=warmup_steps
-    )
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if (
-        config.precision == "float16"
-    ):  # its gradients would vanish otherwise (Micikevicius et al. 2017, arXiv:1710.03740)
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)  # before a restore, so that there is something to restore into
-    return optimizer
 
 
 def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import captcha_data
 import captcha_distribute
 import captcha_model
+import captcha_optimizer
 import captcha_train
 from captcha_config import PRECISIONS, Config, run
 
@@ -54,7 +55,7 @@ def main() -> None:
 def step_on_one_batch(config: Config, batch: tuple[tf.Tensor, tf.Tensor]) -> Callable:
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    step = captcha_train.build_train_step(model, captcha_train.build_optimizer(model, config), config)
+    step = captcha_train.build_train_step(model, captcha_optimizer.build(model, config), config)
     return lambda: float(step(*batch)[0])  # waits for the device
 
 

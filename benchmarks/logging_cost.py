@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import captcha_data
 import captcha_log
 import captcha_model
+import captcha_optimizer
 import captcha_show
 import captcha_train
 from captcha_config import Config, run
@@ -34,7 +35,7 @@ def main() -> None:
     config = Config()
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    optimizer = captcha_train.build_optimizer(model, config)
+    optimizer = captcha_optimizer.build(model, config)
     train_step = captcha_train.build_train_step(model, optimizer, config)
     forward = functools.partial(captcha_model.forward, model)
     batches = iter(captcha_data.training_batches(*captcha_data.load("train", config), 0, config))

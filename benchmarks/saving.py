@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_data
 import captcha_model
+import captcha_optimizer
 import captcha_save
 import captcha_train
 from captcha_config import Config, run
@@ -43,7 +44,7 @@ def main() -> None:
         print(f"{megabytes:.0f} MB {what}: {seconds:.4f} s, {megabytes / seconds:.0f} MB/s")
 
     model = captcha_model.build(config)
-    optimizer = captcha_train.build_optimizer(model, config)
+    optimizer = captcha_optimizer.build(model, config)
     step = captcha_train.build_train_step(model, optimizer, config)
     images = tf.zeros((config.batch_size, config.height, config.width, 1), tf.uint8)
     labels = tf.zeros((config.batch_size, config.length), tf.int32)

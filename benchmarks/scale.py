@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import captcha_data
 import captcha_log
 import captcha_model
+import captcha_optimizer
 import captcha_stream
 import captcha_train
 from captcha_config import Config, run
@@ -131,7 +132,7 @@ def compare(console: Console, large: Config, small: Config) -> None:
     """Steps on images in memory and on streamed ones, in turns."""
     keras.utils.set_random_seed(small.seed)
     model = captcha_model.build(small)
-    step = captcha_train.build_train_step(model, captcha_train.build_optimizer(model, small), small)
+    step = captcha_train.build_train_step(model, captcha_optimizer.build(model, small), small)
     kinds = {"in memory": iter(captcha_data.training_batches(*captcha_data.load("train", small), 0, small))}
     manifest = captcha_data.read_manifest("train", large)
     if captcha_data.fits(manifest, large):

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_data
 import captcha_model
+import captcha_optimizer
 import captcha_train
 from captcha_config import Config, run
 
@@ -58,7 +59,7 @@ def sprint(config: Config, sets: dict, eval_every: int) -> tuple[dict[float, flo
     """Train once. Returns (goal → seconds of training, captcha accuracy at the end, seconds, share spent waiting)."""
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    optimizer = captcha_train.build_optimizer(model, config)
+    optimizer = captcha_optimizer.build(model, config)
     step = captcha_train.build_train_step(model, optimizer, config)
     batches = iter(captcha_data.training_batches(*sets["train"], 0, config))
     validation = captcha_data.evaluation_batches(*sets["validation"], 500)

@@ -26,14 +26,14 @@ def exact(_drawn, tmp_path_factory):
     from conftest import SMALL
 
     folder = tmp_path_factory.mktemp("exact")
-    captcha_train.train(replace(SMALL, tfrecords_dir=str(_drawn / "tfrecords"), save_dir=str(folder), dropout=0.0))
+    captcha_train.train(replace(SMALL, tfrecords_dir=str(_drawn / "tfrecords"), save_dir=str(folder)))
     return losses(folder)
 
 
 @pytest.mark.parametrize(("changed", "tolerance"), [({"xla": True}, 1e-4), ({"precision": "bfloat16"}, 3e-2),
                                                      ({"precision": "float16"}, 1e-2)])  # fmt: skip
 def test_the_losses_are_those_of_float32_as_far_as_the_numbers_go(config, exact, changed, tolerance):
-    assert captcha_train.train(replace(config, dropout=0.0, **changed)) == 0
+    assert captcha_train.train(replace(config, **changed)) == 0
     assert losses(config.save_dir) == pytest.approx(exact, rel=tolerance)
     assert not np.array_equal(losses(config.save_dir), exact)
 

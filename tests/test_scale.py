@@ -60,16 +60,15 @@ def test_the_parts_of_a_batch_are_together_the_batch_of_one_device(machines, rep
 
 
 def test_two_devices_have_the_losses_of_one(config, folder):
-    """As far as float32 goes, which adds up in another order. Without dropout: each device draws its own."""
+    """As far as float32 goes, which adds up in another order."""
     for devices in (1, 2):
-        said = train(replace(config, dropout=0.0, save_dir=str(folder / f"{devices}")), devices)
+        said = train(replace(config, save_dir=str(folder / f"{devices}")), devices)
         assert f"on {devices} CPU" in said
     assert len(losses(folder / "1")) == 6
     assert losses(folder / "2") == pytest.approx(losses(folder / "1"), rel=1e-5)
 
 
 def test_a_run_goes_on_with_another_number_of_devices(config, folder):
-    config = replace(config, dropout=0.0)
     for devices, max_steps in ((1, 4), (2, 8), (1, 12)):
         said = train(replace(config, max_steps=max_steps), devices)
     assert "going on from step 8" in said
@@ -92,7 +91,7 @@ def job(config: Config, workers: int, *, both: tuple = (), second: tuple = ()) -
         port.close()
     processes = []
     for index in range(workers):
-        words = options((*TRAINING, "tfrecords_dir", "save_dir", "dropout"), config)
+        words = options((*TRAINING, "tfrecords_dir", "save_dir"), config)
         words += map(str, (*both, *(second if index else ())))
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(
@@ -117,7 +116,7 @@ def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, list[str]]]
 def undisturbed(_drawn, tmp_path_factory):
     """What two workers save that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    config = replace(SMALL, dropout=0.0, tfrecords_dir=str(_drawn / "tfrecords"), save_dir=str(folder / "save"))
+    config = replace(SMALL, tfrecords_dir=str(_drawn / "tfrecords"), save_dir=str(folder / "save"))
     said = ended(job(config, 2))
     assert [status for status, _, _ in said] == [0, 0], said
     assert "on 2 CPUs" in said[0][1] and "with the first worker" in said[1][1]
@@ -125,7 +124,7 @@ def undisturbed(_drawn, tmp_path_factory):
 
 
 def test_two_machines_have_the_losses_of_one(config, undisturbed):
-    captcha_train.train(replace(config, dropout=0.0))
+    captcha_train.train(config)
     assert losses(undisturbed) == pytest.approx(losses(Path(config.save_dir)), rel=1e-5)
 
 
@@ -138,7 +137,6 @@ def test_only_the_first_machine_writes(config, folder):
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_where_a_machine_is_lost_the_other_says_so_and_all_go_on_from_the_last_save(config, undisturbed, lost):
-    config = replace(config, dropout=0.0)
     processes = job(config, 2)
     for line in processes[0].stdout:
         if line.startswith("step 6/"):
@@ -169,7 +167,6 @@ def test_a_machine_with_another_config_is_refused(config):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_machines(config, folder):
-    config = replace(config, dropout=0.0)
     for workers, max_steps in ((1, 4), (2, 8), (1, 12)):
         said = ended(job(replace(config, max_steps=max_steps), workers))
         assert [status for status, _, _ in said] == [0] * workers, said

@@ -141,7 +141,7 @@ def test_killed_and_resumed_it_has_the_weights_of_an_undisturbed_run(large, tmp_
 
 @pytest.mark.slow
 def test_two_machines_that_share_a_folder_have_the_losses_of_one(large, tmp_path):
-    config = replace(large, batch_size=48, dropout=0.0, save_dir=str(tmp_path / "two"))
+    config = replace(large, batch_size=48, save_dir=str(tmp_path / "two"))
     shutil.rmtree(captcha_stream.folder("train", large), ignore_errors=True)  # both decode at once
     said = ended(job(config, 2, both=("--memory_budget", 1)))
     assert [status for status, _, _ in said] == [0, 0], said

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import captcha_model
+import captcha_optimizer
 import captcha_save
 import captcha_seal
 import captcha_train
@@ -178,7 +179,7 @@ def test_a_save_is_not_swept_for_the_sake_of_a_damaged_later_one(config, folder)
     for path in (folder / "save").glob("*-12.index"):
         path.write_bytes(b"")
     model = captcha_model.build(SMALL)
-    optimizer = captcha_train.build_optimizer(model, SMALL)
+    optimizer = captcha_optimizer.build(model, SMALL)
     for step in (3, 5):
         captcha_save.write(folder / "save", captcha_save.LATEST, step, model, optimizer, {})
         captcha_save.keep(folder / "save", captcha_save.LATEST, step, 1)
@@ -196,24 +197,10 @@ def test_where_no_checkpoint_is_whole_it_refuses_to_start_over(config, folder):
     assert files(folder) == before
 
 
-def test_dropouts_seed_is_part_of_a_checkpoint(config, folder):
-    model = captcha_model.build(replace(SMALL, dropout=0.5))
-    seeds = [variable for variable in model.variables if "seed" in variable.path]
-    assert seeds
-    optimizer = captcha_train.build_optimizer(model, SMALL)
-    model(np.zeros((1, 32, 48, 1), np.uint8), training=True)  # draws, and so moves the seed on
-    moved = [variable.numpy().tolist() for variable in seeds]
-    captcha_save.write(folder / "save", captcha_save.LATEST, 1, model, optimizer, {})
-    model(np.zeros((1, 32, 48, 1), np.uint8), training=True)
-    assert [variable.numpy().tolist() for variable in seeds] != moved
-    captcha_save.restore(captcha_save.newest(folder / "save", captcha_save.LATEST), model, optimizer)
-    assert [variable.numpy().tolist() for variable in seeds] == moved
-
-
 def test_a_commit_is_written_after_its_files_are_on_the_disk(config, folder, monkeypatch):
     """The order of the syncs and the renames of one save."""
     model = captcha_model.build(SMALL)
-    optimizer = captcha_train.build_optimizer(model, SMALL)
+    optimizer = captcha_optimizer.build(model, SMALL)
     trace = []
     sync, replace_path = captcha_save.sync, Path.replace
 

@@ -327,7 +327,7 @@ class Faults:
 
     def changed_config(self, work: Work, rng: random.Random) -> str:
         finish(work.train(replace(work.config, max_steps=rng.choice([2, 4, 6]))))
-        changes = {"learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "dropout": 0.2, "shift": 1,
+        changes = {"learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "shift": 1,
                    "label_smoothing": 0.2, "weight_decay": 0.1, "warmup_steps": 3}  # fmt: skip
         name = rng.choice(sorted(changes))
         return self.refused(work, lambda: work.train(replace(work.config, **{name: changes[name]})))
