@@ -55,6 +55,7 @@ class Config:
 
     # Data
     memory_budget: int = option(1024, "most memory the decoded training images may take, MiB", 1, 1 << 20, free=True)
+    endless: bool = option(False, "draw the training images beside each step, so that none comes twice")
     shift: int = option(2, "augmentation: most pixels a training image is moved by, each way", 0, 64)
     rotate: float = option(
         0.0, "augmentation: most degrees it is turned by, each way; helps where images are few", 0, 45

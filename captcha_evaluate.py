@@ -6,18 +6,17 @@ python captcha_evaluate.py --model letters --fresh 20000
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
-import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import captcha_data
+import captcha_endless
 import captcha_log
 import captcha_model
 import captcha_predict
@@ -97,7 +96,8 @@ def read_set(config: Config, fresh: int = 0, model: str | Path | None = None) ->
     else:
         fonts = {field: tuple(drawn_with[field]) for field in ("fonts", "font_sizes")}
         trained = dataclasses.replace(trained, **fonts)
-        batches, source = fresh_batches(fresh, trained), f"fresh captchas, seed {config.seed}"
+        drawn = track(draw_many(range(fresh), FRESH, trained), fresh, "fresh captchas")
+        batches, source = captcha_endless.arrays(drawn, BATCH_SIZE, trained), f"fresh captchas, seed {config.seed}"
         image = lambda index: draw(index, FRESH, trained)[1]  # noqa: E731
     logits, labels = captcha_model.read_all(forward, batches)
     return Results(logits, labels, image, trained, settings, name, source)
@@ -162,22 +162,6 @@ def gallery(results: Results) -> dict[str, list[dict]]:
         ],
         "Read right, the least certain first": [look(index) for index in unsure[:UNSURE]],
     }
-
-
-def fresh_batches(count: int, config: Config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw captchas that no split holds, on config.workers processes.
-
-    Yields:
-      (uint8 [batch, height, width, 3], int32 [batch, length]).
-    """
-    images, labels = [], []
-    with contextlib.closing(track(draw_many(range(count), FRESH, config), count, "fresh captchas")) as drawn:
-        for i, (text, encoded) in enumerate(drawn, 1):
-            images.append(np.asarray(Image.open(io.BytesIO(encoded))))
-            labels.append([config.characters.index(character) for character in text])
-            if len(images) == BATCH_SIZE or i == count:
-                yield np.stack(images), np.array(labels, np.int32)
-                images, labels = [], []
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:

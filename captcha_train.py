@@ -19,6 +19,7 @@ from pathlib import Path
 
 import captcha_data
 import captcha_distribute
+import captcha_endless
 import captcha_export
 import captcha_log
 import captcha_model
@@ -34,8 +35,8 @@ import tensorflow as tf
 from rich.table import Table
 
 FIELDS = (
-    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "shift", "rotate", "zoom",
-    "channels", "label_smoothing", "batch_size", "max_steps", "learning_rate", "warmup_steps",
+    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "endless", "workers", "shift",
+    "rotate", "zoom", "channels", "label_smoothing", "batch_size", "max_steps", "learning_rate", "warmup_steps",
     "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
 )  # fmt: skip
 
@@ -50,24 +51,28 @@ def train(config: Config) -> int:
         the last step cannot be saved; another machine of the job is lost, or has another config.
     """
     strategy, chief = captcha_distribute.choose_strategy(config), captcha_distribute.is_chief()
-    manifests = {split: captcha_data.read_manifest(split, config) for split in ("train", "validation")}
+    splits = ("validation",) if config.endless else ("train", "validation")
+    manifests = {split: captcha_data.read_manifest(split, config) for split in splits}
+    like = manifests[splits[0]]  # what the training images are like
     data = {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()}
-    data["order"] = captcha_stream.order(manifests["train"], config)
+    data["order"] = captcha_endless.ORDER if config.endless else captcha_stream.order(like, config)
     folder = Path(config.save_dir)
     writing = captcha_save.only_trainer(folder) if chief else contextlib.nullcontext()
     with writing, captcha_distribute.lost_workers_told():
         about = {
             "config": dataclasses.asdict(config),
             "data": data,
-            "drawn_with": {name: manifests["train"][name] for name in ("fonts", "font_sizes", "source")},
+            "drawn_with": {name: like[name] for name in ("fonts", "font_sizes", "source")},
         }
         commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST) if chief else None
         if commit:
             _check_fits(commit, config, data)
-        if captcha_data.fits(manifests["train"], config):
+        if config.endless:
+            source = functools.partial(captcha_endless.batches, like)
+        elif captcha_data.fits(like, config):
             source = functools.partial(captcha_data.training_batches, *captcha_data.load("train", config))
         else:
-            source = functools.partial(captcha_stream.batches, manifests["train"])
+            source = functools.partial(captcha_stream.batches, like)
         held_out = captcha_data.load("validation", config)
         validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
         if any(captcha_data.read_manifest(split, config) != manifests[split] for split in manifests):
@@ -100,7 +105,7 @@ def train(config: Config) -> int:
         with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
             device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
             replicas = strategy.num_replicas_in_sync
-            images = f"{manifests['train']['count']} images of {config.width}x{config.height}"
+            images = f"{'endless' if config.endless else like['count']} images of {config.width}x{config.height}"
             log.say(f"{images}, {model.count_params()} weights, on {replicas} {device}{'s' * (replicas > 1)}")
             log.say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
             first_step = reported = step
@@ -306,7 +311,9 @@ def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
     """Going on with another experiment than was begun would give the results of neither."""
     different = config.differences(captcha_save.saved_config(commit))
     saved = commit["data"]
-    different += [f"the {split} set is another one" for split in ("train", "validation") if data[split] != saved[split]]
+    different += [
+        f"the {split} set is another one" for split in ("train", "validation") if data.get(split) != saved.get(split)
+    ]
     before = saved.get("order", "as an earlier version shuffled them")
     if data["order"] != before:
         different.append(f"the images come {data['order']}, came {before} (memory_budget)")
