@@ -48,7 +48,7 @@ check: .venv/.done-dev
 
 bench: .venv/.done
 	$(RUN) benchmarks/producer.py
-	$(RUN) benchmarks/training.py
+	$(RUN) benchmarks/sprint.py
 	$(RUN) benchmarks/saving.py
 	$(RUN) benchmarks/reading.py
 	$(RUN) benchmarks/logging_cost.py

@@ -199,6 +199,8 @@ def _next(batches: Iterator, config: Config) -> tuple:
     except tf.errors.DataLossError as error:  # only a set that is larger than memory is read while training
         what, where = error.message.partition("\n")[0][-200:], captcha_stream.folder("train", config)
         raise UserError(f"{where}: cannot be read ({what}); remove it and run again") from error
+    except tf.errors.UnknownError as error:  # of what draws beside the step
+        raise UserError(error.message.partition("UserError: ")[2].partition("\n")[0] or error.message) from error
 
 
 def _begin_together(

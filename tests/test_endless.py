@@ -13,7 +13,7 @@ from captcha_config import UserError
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, TRAINING, checkpoint_values, command, options, run
+from conftest import SMALL, TRAINING, checkpoint_values, command, options, own_lines, run
 
 MANIFEST = {"split": "validation", "source": None, "fonts": [], "font_sizes": [20]}
 
@@ -46,18 +46,29 @@ def test_machines_draw_a_batch_between_them():
     assert sorted(image.tobytes() for part in parts for image in part) == sorted(image.tobytes() for image in whole)
 
 
+def start(folder, *words) -> subprocess.Popen:
+    """A trainer that has come to step 6."""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command("captcha_train.py", *words), cwd=folder, text=True, **both)
+    assert any(line.startswith("step 6/") for line in process.stdout)
+    return process
+
+
+def test_a_worker_that_is_killed_ends_the_trainer_with_one_line(folder):
+    process = start(folder, *options(TRAINING, replace(SMALL, max_steps=100_000)), "--endless")
+    subprocess.run(["pkill", "-KILL", "-f", "spawn_main", "-P", str(process.pid)], check=True)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert own_lines(said) == [
+        "captcha_train.py: error: a process that draws was killed; make room in memory, or use fewer (--workers)"
+    ]
+
+
 def test_training_needs_no_training_set_and_killed_ends_as_undisturbed(config, folder):
     for path in (folder / "tfrecords").glob("train*"):
         path.unlink()
     words = (*options(TRAINING, replace(config, max_steps=30)), "--endless", "--save_dir")
-    process = subprocess.Popen(
-        command("captcha_train.py", *words, "killed"),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert any(line.startswith("step 6/30") for line in process.stdout)
+    process = start(folder, *words, "killed")
     process.kill()
     process.communicate()
     for save in ("killed", "undisturbed"):

@@ -38,8 +38,10 @@ def shrunk(line: str) -> list[str]:
         words += ["--seeds", "1", "--max_steps", "4", "--held_out", "20"]
     if words[1].endswith("logging_cost.py"):
         words += ["--blocks", "1", "--steps", "2"]
-    if words[1].endswith("training.py"):
-        words += ["--seeds", "1", "--max_steps", "3"]
+    if words[1].endswith("sprint.py"):
+        words += ["--seeds", "1", "2", "--max_steps", "3"]
+    if words[1].endswith("summit.py"):
+        words += ["--count", "60"]
     if words[1].endswith("captcha_train.py"):
         few = {"--max_steps": "4", "--warmup_steps": "2", "--eval_every": "4", "--save_every": "4", "--batch_size": "8"}
         words += [word for option, value in few.items() if option not in words for word in (option, value)]
