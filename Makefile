@@ -2,12 +2,13 @@
 # make test    set up and pass the tests          make check   ruff
 # make setup   the set-up alone, into .venv       make bench   the benchmarks, half an hour
 # make tensorboard  watch training, in a browser
+# make models  make the networks that ship anew, an hour and a half
 # make faults  a thousand injected faults, some 20 minutes
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test tensorboard faults check bench
+.PHONY: train setup test tensorboard faults check bench models
 
 train: tfrecords/train.json tfrecords/validation.json
 	$(RUN) captcha_train.py
@@ -54,3 +55,22 @@ bench: .venv/.done
 	$(RUN) benchmarks/logging_cost.py
 	$(RUN) benchmarks/gpu.py
 	$(RUN) benchmarks/scale.py
+	$(RUN) benchmarks/summit.py
+
+LETTERS := --characters 0123456789abcdefghijklmnopqrstuvwxyz --width 100 --height 60
+CAPITALS := --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ
+LONG := --memory_budget 4096 --batch_size 128 --eval_every 1000 --save_every 1000
+
+models: .venv/.done
+	$(RUN) captcha_producer.py -n 300000 -p images/digits/train --no-images --tfrecords_dir tfrecords/digits
+	$(RUN) captcha_producer.py -n 10000 -p images/digits/validation --no-images --tfrecords_dir tfrecords/digits
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 15000 --channels 16 32 64 64 64
+	$(RUN) captcha_export.py --tfrecords_dir tfrecords/digits --save_dir save/digits --to captcha_models/digits
+	$(RUN) captcha_producer.py -n 300000 -p images/capitals/train --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS)
+	$(RUN) captcha_producer.py -n 10000 -p images/capitals/validation --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS)
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 15000 --channels 24 32 64 96 96 $(CAPITALS)
+	$(RUN) captcha_export.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals --to captcha_models/capitals
+	$(RUN) captcha_producer.py -n 60000 -p images/letters/train --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
+	$(RUN) captcha_producer.py -n 3000 -p images/letters/validation --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 --channels 16 32 64 64 64 $(LETTERS)
+	$(RUN) captcha_export.py --tfrecords_dir tfrecords/letters --save_dir save/letters --to captcha_models/letters

@@ -67,7 +67,9 @@ class Config:
     label_smoothing: float = option(0.05, "share of a label spread over the other characters", 0.0, 0.5)
 
     # Training
-    init_from: str = option("", "a save folder, or a model that ships (digits, letters), whose weights to start from")
+    init_from: str = option(
+        "", "a save folder, or a model that ships (digits, letters, capitals), whose weights to start from"
+    )
     batch_size: int = option(64, "images in a step", 1, 65536)
     max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)
     learning_rate: float = option(8e-3, "learning rate at its peak, after the warm-up", 1e-7, 1.0)

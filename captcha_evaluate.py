@@ -224,7 +224,7 @@ def thresholds(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, floa
 def main() -> None:
     def extras(parser):
         parser.add_argument("--fresh", type=int, default=0, metavar="N", help="score N captchas drawn now, by --seed")
-        parser.add_argument("--model", help="score an exported model: a file, a trainer's folder, or digits, letters")
+        parser.add_argument("--model", help="score an exported model: a file, a trainer's folder, or one that ships")
         parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all there is to see as one page")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 

@@ -53,8 +53,8 @@ def read(images: Any, model: str | Path | None = None, *, details: bool = False)
     Args:
       images: a path, bytes of a PNG or JPEG file, a Pillow image, or pixels as captcha_open.open_image takes them; or a
         list of such; or the path of a folder. Images of another size than the model's are resized.
-      model: a .tflite file, a folder that the trainer saved to, or a model that ships ("digits", "letters"). Without,
-        it is the one in save/ of the folder you run in, or else "digits".
+      model: a .tflite file, a folder that the trainer saved to, or one that ships ("digits", "letters", "capitals").
+        Without, it is the one in save/ of the folder you run in, or else "digits".
       details: whether to get Readings; otherwise texts.
     Returns:
       The text (a Reading) of one image; for a list, a list in its order; for a folder, a dict by file name.
@@ -176,7 +176,9 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def main() -> int:
     def extras(parser):
         parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, and folders of images")
-        parser.add_argument("--model", help="a .tflite file, a trainer's folder, or one that ships: digits, letters")
+        parser.add_argument(
+            "--model", help="a .tflite file, a trainer's folder, or one that ships: digits, letters, capitals"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
         parser.add_argument(
             "--min-confidence", type=float, default=0.0, metavar="P", help="mark what is less certain than that, 0 to 1"

@@ -40,10 +40,10 @@ def style() -> None:
 
 
 def learning() -> None:
-    """Of the two networks that ship, over the seconds of training."""
+    """Of the networks that ship, over the seconds of training."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    for name in ("digits", "letters"):
+    for name in ("digits", "letters", "capitals"):
         entries = [e for e in captcha_log.read(captcha_predict.SHIPPED / name) if "captcha_accuracy" in e]
         axes.plot([e["seconds"] for e in entries], [100 * e["captcha_accuracy"] for e in entries], ".-", label=name)
     axes.set(xlabel="seconds of training on two CPU cores", ylabel="captcha accuracy, %", ylim=(50, 100))

@@ -20,6 +20,13 @@ from conftest import ROOT, command, run
 from PIL import Image
 
 LETTERS = Config(characters="0123456789abcdefghijklmnopqrstuvwxyz", width=100, height=60)
+CAPITALS = Config(characters="0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """In a folder without a model of its own, whatever was trained in the checkout."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +36,11 @@ def captchas():
 
 
 @pytest.fixture
-def images(captchas, tmp_path, monkeypatch):
+def images(captchas, tmp_path):
     """A folder of them, images/, below the working folder."""
     (tmp_path / "images").mkdir()
     for i, (_, image) in enumerate(captchas):
         image.save(tmp_path / "images" / f"{i:02}.png")
-    monkeypatch.chdir(tmp_path)
     return tmp_path / "images"
 
 
@@ -44,7 +50,7 @@ def usual(captchas):
     return captcha_predict.read([image for _, image in captchas], model="digits")
 
 
-@pytest.mark.parametrize(("model", "config"), [("digits", Config()), ("letters", LETTERS)])
+@pytest.mark.parametrize(("model", "config"), [("digits", Config()), ("letters", LETTERS), ("capitals", CAPITALS)])
 def test_the_shipped_model_reads_what_it_never_saw(model, config):
     drawn = [draw(i, "test of the shipped models", config) for i in range(400)]
     read = captcha_predict.read([image for _, image in drawn], model=model)
