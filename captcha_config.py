@@ -64,6 +64,9 @@ class Config:
 
     # Model
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
+    full_size: bool = option(
+        False, "whether convolutions begin at the full size, not at half: can tell O from 0, slower"
+    )
     label_smoothing: float = option(0.05, "share of a label spread over the other characters", 0.0, 0.5)
 
     # Training

@@ -34,11 +34,13 @@ def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     x = grey(images)  # the colour says nothing
     mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
     x = (x - mean) / ops.sqrt(variance + 1.0)  # dark or pale ink looks the same now
-    x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
+    if not config.full_size:
+        x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
+    poolings = 4 if config.full_size else 3
     for i, filters in enumerate(config.channels):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        if i < 3:  # before the normalization, which then has a quarter to do: a third off the time of a step
-            x = layers.MaxPooling2D((2, 2) if i < 2 else (2, 1), padding="same")(x)
+        if i < poolings:  # before the normalization, which then has a quarter to do: a third off the time of a step
+            x = layers.MaxPooling2D((2, 2) if i < poolings - 1 else (2, 1), padding="same")(x)
         x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
         x = layers.Activation("silu")(x)
     # [batch, 4, 16, 64]: 16 columns, each looks at some 8 pixels of the captcha's width, and around

@@ -36,8 +36,9 @@ from rich.table import Table
 
 FIELDS = (
     "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "endless", "workers", "shift",
-    "rotate", "zoom", "channels", "label_smoothing", "batch_size", "max_steps", "learning_rate", "warmup_steps",
-    "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir", "init_from",
+    "rotate", "zoom", "channels", "full_size", "label_smoothing", "batch_size", "max_steps", "learning_rate",
+    "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir",
+    "init_from",
 )  # fmt: skip
 
 
