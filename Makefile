@@ -68,9 +68,9 @@ models: .venv/.done
 	$(RUN) captcha_export.py --tfrecords_dir tfrecords/digits --save_dir save/digits --to captcha_models/digits
 	$(RUN) captcha_producer.py -n 300000 -p images/capitals/train --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS)
 	$(RUN) captcha_producer.py -n 10000 -p images/capitals/validation --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS)
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 15000 --channels 24 32 64 96 96 $(CAPITALS)
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --full_size --channels 8 16 48 64 96 $(CAPITALS)
 	$(RUN) captcha_export.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals --to captcha_models/capitals
 	$(RUN) captcha_producer.py -n 60000 -p images/letters/train --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
 	$(RUN) captcha_producer.py -n 3000 -p images/letters/validation --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 --channels 16 32 64 64 64 $(LETTERS)
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 3000 --channels 16 32 64 64 64 $(LETTERS)
 	$(RUN) captcha_export.py --tfrecords_dir tfrecords/letters --save_dir save/letters --to captcha_models/letters
