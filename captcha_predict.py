@@ -105,8 +105,13 @@ def find(model: str | Path | None = None) -> Path:
     for path in (Path(model), Path(model) / MODEL, SHIPPED / model / MODEL):
         if path.is_file():
             return path.absolute()
-    shipped = ", ".join(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()))
-    raise UserError(f"{model}: there is no such model; name a .tflite file, a folder with {MODEL}, or one of {shipped}")
+    names = ", ".join(shipped())
+    raise UserError(f"{model}: there is no such model; name a .tflite file, a folder with {MODEL}, or one of {names}")
+
+
+def shipped() -> list[str]:
+    """The names of the models that ship."""
+    return sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
 
 
 @functools.lru_cache(maxsize=16)

@@ -266,6 +266,9 @@ def start_from(name: str, model: keras.Model, config: Config) -> str:
     if theirs.channels != config.channels:
         given = " ".join(map(str, theirs.channels))
         raise UserError(f"{folder}: was trained with other channels; use the same: --channels {given}")
+    if theirs.full_size != config.full_size:
+        given = "--full_size" if theirs.full_size else "--no-full_size"
+        raise UserError(f"{folder}: was trained on images of another scale; use the same: {given}")
     source = captcha_model.build(theirs)
     captcha_save.restore(commit, source)
     taken = 0

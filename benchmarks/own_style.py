@@ -59,9 +59,6 @@ def script(name: str, *args: object) -> None:
     subprocess.run([sys.executable, str(ROOT / name), *map(str, args)], check=True, stderr=subprocess.DEVNULL)
 
 
-CHANNELS = (16, 32, 64, 64, 64)  # those of the network that ships
-
-
 def accuracy(model: str, folder: Path) -> float:
     """The share of a folder's images that are read as their names say."""
     read = captcha_predict.read(folder, model=model)
@@ -79,6 +76,7 @@ def main() -> None:
     make(base / "held_out", args.held_out, "held out")
     table = Table("seed", "shipped model", f"{LEARN} images, from nothing", f"{LEARN} images, --init_from digits")
     shipped = accuracy("digits", base / "held_out")
+    channels = captcha_predict.load("digits").about["config"]["channels"]  # for all, so that the start alone differs
     records = ("--tfrecords_dir", base / "tfrecords")
     for seed in args.seeds:
         script("captcha_producer.py", "--source", base / "my_images", "-p", base / "images/train", "--validation", 0.2,
@@ -87,7 +85,7 @@ def main() -> None:
         for name, start in (("scratch", ()), ("digits", ("--init_from", "digits"))):
             save = base / "save" / f"{name}-{seed}"
             script("captcha_train.py", *records, "--save_dir", save, "--max_steps", args.max_steps, "--rotate", 10,
-                   "--zoom", 0.1, "--seed", seed, "--channels", *CHANNELS, *start)  # fmt: skip
+                   "--zoom", 0.1, "--seed", seed, "--channels", *channels, *start)  # fmt: skip
             found.append(accuracy(str(save), base / "held_out"))
         table.add_row(str(seed), f"{shipped:.2%}", *(f"{share:.2%}" for share in found))
     Console().print(table)

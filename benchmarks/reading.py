@@ -36,6 +36,12 @@ def milliseconds(function, items: list) -> tuple[float, list]:
     return 1000 * statistics.median(seconds), answers
 
 
+def stay_on_one_core() -> None:
+    """Bind this process to one core, where the system can do that."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def first_answer(path: Path, model: str, rounds: int = 7) -> float:
     """Seconds from starting Python to the end of a process that reads one file: the median."""
     words = [sys.executable, "-c", TWO_LINES.format(path=path, model=model)]
@@ -68,8 +74,7 @@ def main() -> None:
             f"a folder of {len(read)} files, {os.cpu_count()} cores  {len(read) / seconds:9.0f} a second, {right} right"
         )
 
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    stay_on_one_core()
     files = files[:1000]
     whole, _ = milliseconds(lambda content: captcha_predict.read(content, model=args.model), files)
     decoding, images = milliseconds(lambda content: np.asarray(resized(open_image(content), reader.config)), files)

@@ -112,7 +112,7 @@ def main() -> None:
         seconds = mean_and_spread([reached[goal] for _, reached, *_ in runs], ".1f")
         means.append(f"{seconds} s = {mean_and_spread([reached[goal] / yard for yard, reached, *_ in runs], '.1f')}")
     ends = f"{mean_and_spread([100 * accuracy for _, _, accuracy, _ in runs], '.2f')} %"
-    table.add_row("mean", mean_and_spread([run[0] for run in runs], ".2f") + " s", *means, ends)
+    table.add_row("mean", mean_and_spread([yardstick for yardstick, *_ in runs], ".2f") + " s", *means, ends)
     Console().print(table)
 
 

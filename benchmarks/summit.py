@@ -7,7 +7,7 @@ of a PNG to the text, on one core: the median of a thousand.
 """
 
 import argparse
-import os
+import functools
 import sys
 from pathlib import Path
 
@@ -19,28 +19,25 @@ import captcha_predict
 from captcha_config import Config, run
 from captcha_draw import draw_many
 
-from reading import milliseconds
+from reading import milliseconds, stay_on_one_core
 from rich.console import Console
 from rich.table import Table
-
-SHIPPED = [path.name for path in sorted(captcha_predict.SHIPPED.iterdir()) if path.is_dir()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", nargs="+", default=SHIPPED)
+    parser.add_argument("--models", nargs="+", default=captcha_predict.shipped())
     parser.add_argument("--count", type=int, default=100_000, help="captchas for each")
     args = parser.parse_args()
     scores = {model: captcha_evaluate.evaluate(Config(), args.count, model) for model in args.models}
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    stay_on_one_core()
     table = Table(
         "model", "captcha accuracy (95 % interval)", "character accuracy", "of", "training", "size", "reading"
     )
     for model, score in scores.items():
         reader, folder = captcha_predict.load(model), captcha_predict.SHIPPED / model
         files = [encoded for _, encoded in draw_many(range(1000), "benchmark", reader.config)]
-        reading, _ = milliseconds(lambda content, model=model: captcha_predict.read(content, model=model), files)
+        reading, _ = milliseconds(functools.partial(captcha_predict.read, model=model), files)
         low, high = score["interval"]
         table.add_row(
             model,

@@ -290,6 +290,7 @@ def test_another_length_takes_over_the_convolutions(config, folder, teacher):
     [
         ({"init_from": "nowhere"}, "there is no checkpoint"),
         ({"init_from": "teacher", "channels": (4, 4)}, "was trained with other channels; use the same: --channels 4 8"),
+        ({"init_from": "teacher", "full_size": True}, "on images of another scale; use the same: --no-full_size"),
     ],
 )
 def test_what_cannot_be_started_from_is_refused(config, folder, teacher, change, said, monkeypatch):
