@@ -17,9 +17,15 @@ from keras import layers, ops
 
 
 def grey(images):
-    """RGB or grey → grey: uint8 [..., channels] → float32 [..., 1] with whole numbers, so that uint8 keeps it."""
-    first, *others = ops.split(ops.cast(images, "float32"), images.shape[-1], axis=-1)  # a third of ops.mean's time
-    return ops.round(sum(others, first) / images.shape[-1])
+    """Colours or grey, uint8 [batch, height, width, channels] → float32 [batch, height, width, 1].
+
+    The numbers are whole, so that uint8 keeps them.
+    """
+    images, channels = ops.cast(images, "float32"), images.shape[-1]
+    if channels == 1:
+        return images
+    # The mean, as a convolution: a third of ops.mean's time in TensorFlow, two thirds in LiteRT.
+    return ops.round(ops.conv(images, np.full((1, 1, channels, 1), 1 / channels, "float32")))
 
 
 def inference(images: keras.KerasTensor, config: Config) -> keras.KerasTensor:

@@ -248,10 +248,10 @@ def _summary(config: Config, entries: list[dict], best: dict) -> Table:
 
 
 def start_from(name: str, model: keras.Model, config: Config) -> str:
-    """Give a new network the weights of a trained one, as far as they are of use.
+    """Give a new network the convolutions of a trained one; what says where to look, and what is there, begins anew.
 
-    What has the same shape is taken over; of the classifier, that which belongs to the characters that both know.
-    Another width or length makes the part that says where to look begin anew.
+    Training makes kernels longer, and the normalization after them hides it; but a step of the same length would turn
+    them less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350). So each is brought to the length of a new one.
 
     Args:
       name: a folder that the trainer saved to, or a model that ships.
@@ -271,18 +271,14 @@ def start_from(name: str, model: keras.Model, config: Config) -> str:
         raise UserError(f"{folder}: was trained on images of another scale; use the same: {given}")
     source = captcha_model.build(theirs)
     captcha_save.restore(commit, source)
-    taken = 0
-    for ours, trained in zip(model.weights[:-2], source.weights[:-2], strict=True):
-        if ours.shape == trained.shape:
-            ours.assign(trained)
-            taken += 1
-    both = [character for character in config.characters if character in theirs.characters]
-    here, there = ([known.index(character) for character in both] for known in (config.characters, theirs.characters))
-    for ours, trained in zip(model.weights[-2:], source.weights[-2:], strict=True):  # kernel and bias of the classifier
-        values = ours.numpy()
-        values[..., here] = trained.numpy()[..., there]
-        ours.assign(values)
-    return f", with {taken} of {len(model.weights) - 2} weights and {len(both)} characters of {folder}"
+    for ours, trained in zip(model.layers, source.layers, strict=True):
+        if isinstance(ours, keras.layers.Conv2D):
+            length, trained_length = (tf.norm(layer.kernel) for layer in (ours, trained))
+            ours.kernel.assign(trained.kernel * (length / trained_length))
+        elif isinstance(ours, keras.layers.BatchNormalization):
+            ours.gamma.assign(trained.gamma)
+            ours.beta.assign(trained.beta)
+    return f", with the {len(config.channels)} convolutions of {folder}"
 
 
 def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:
