@@ -15,7 +15,7 @@ from captcha_config import Config, UserError, parse_args, run
 from captcha_draw import check_fonts, draw, png
 from captcha_seal import seal
 
-FIELDS = ("characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard")
+FIELDS = ("characters", "length", "width", "height", "fonts", "font_sizes", "often", "seed", "images_per_shard")
 
 
 def draw_set(count: int, split: str, output: str, config: Config, options: list[str]) -> None:

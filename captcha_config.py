@@ -46,6 +46,11 @@ class Config:
     height: int = option(64, "image height, pixels", 16, 2048)
     fonts: tuple[str, ...] = option((), "TrueType font files to draw with; without, the library's own", free=True)
     font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024, free=True)
+    often: str = option(
+        "",
+        "characters that half of all drawn ones shall be, such as two that look alike; without, all alike",
+        free=True,
+    )
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
 
     # Producing
@@ -93,6 +98,8 @@ class Config:
         blank = [c for c in self.characters if c.isspace() or not c.isprintable()]
         if blank:
             raise UserError(f"characters: {blank[0]!r} cannot be seen in an image; leave it out")
+        if self.often and not set(self.often) < set(self.characters):
+            raise UserError(f"often: {self.often!r} must be some of the characters {self.characters!r}, and not all")
         if not self.font_sizes:
             raise UserError("font_sizes: give one size or more")
         if self.shift >= min(self.width, self.height):

@@ -66,8 +66,14 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
     rng = random.Random(f"{config.seed}/{split}/{index}")  # Python hashes the string with SHA-512: no streams meet
     with _one_at_a_time:
         _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
-        text = "".join(rng.choices(config.characters, k=config.length))
+        text = "".join(rng.choices(config.characters, weights(config), k=config.length))
         return text, _artist(config.width, config.height, config.fonts, config.font_sizes).generate_image(text)
+
+
+def weights(config: Config) -> list[float] | None:
+    """How often each character is drawn, beside the others; None: all alike."""
+    often, others = len(set(config.often)), len(set(config.characters) - set(config.often))
+    return [1 / (often if c in config.often else others) for c in config.characters] if often else None
 
 
 def check_fonts(config: Config) -> None:

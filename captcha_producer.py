@@ -27,7 +27,7 @@ from captcha_open import labelled_images, open_image, resized
 from captcha_seal import aside
 
 FIELDS = (
-    "characters", "length", "width", "height", "fonts", "font_sizes", "seed", "images_per_shard", "workers",
+    "characters", "length", "width", "height", "fonts", "font_sizes", "often", "seed", "images_per_shard", "workers",
     "tfrecords_dir",
 )  # fmt: skip
 DRAWN = ".drawn"  # lies in a folder of images that the producer filled, and so may replace

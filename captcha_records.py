@@ -100,6 +100,7 @@ def manifest(split: str, count: int, config: Config, shards: list[dict], origin:
         "width": config.width,
         "fonts": config.fonts,
         "font_sizes": config.font_sizes,
+        "often": config.often,
         "seed": config.seed,
         "versions": versions(),
         "shards": shards,

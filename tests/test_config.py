@@ -26,6 +26,8 @@ def test_the_defaults_are_within_their_own_ranges():
         ({"height": 16, "shift": 16}, "shift: 16 must be less than width 128 and height 16"),
         ({"characters": "0"}, "characters: '0' must be two or more"),
         ({"characters": "0110"}, "characters: '0110' must be two or more characters, each one once"),
+        ({"often": "O"}, "often: 'O' must be some of the characters '0123456789'"),
+        ({"often": "0123456789"}, "often: '0123456789' must be some of the characters '0123456789', and not all"),
         ({"characters": "0 1"}, "characters: ' ' cannot be seen"),
     ],
 )

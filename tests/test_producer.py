@@ -1,3 +1,4 @@
+import collections
 import hashlib
 import json
 import signal
@@ -63,6 +64,14 @@ def test_the_library_draws_the_pixels_when_its_randomness_is_replaced(monkeypatc
     assert "".join(rng.choices("0123456789", k=4)) == text
     expected = captcha.image.ImageCaptcha(128, 64, font_sizes=(40,)).generate_image(text)
     assert expected.tobytes() == image.tobytes()
+
+
+def test_half_of_the_characters_are_those_that_shall_come_often():
+    texts = [captcha_draw.draw(i, "train", replace(SMALL, often="3"))[0] for i in range(500)]
+    counts = collections.Counter("".join(texts))
+    assert counts["3"] == pytest.approx(500, abs=70)  # four and a half deviations
+    for other in "012":
+        assert counts[other] == pytest.approx(500 / 3, abs=60)
 
 
 def test_a_record_holds_the_png_its_text_and_its_index(folder):

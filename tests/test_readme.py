@@ -41,7 +41,7 @@ def shrunk(line: str) -> list[str]:
     if words[1].endswith("sprint.py"):
         words += ["--seeds", "1", "2", "--max_steps", "3"]
     if words[1].endswith("summit.py"):
-        words += ["--count", "60"]
+        words += ["--count", "60", "--models", "letters"]
     if words[1].endswith("captcha_train.py"):
         few = {"--max_steps": "4", "--warmup_steps": "2", "--eval_every": "4", "--save_every": "4", "--batch_size": "8"}
         words += [word for option, value in few.items() if option not in words for word in (option, value)]
