@@ -57,11 +57,13 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     commit, trained = captcha_save.best(config, FIELDS)
     checkpoint = captcha_model.build(trained, channels=3)
     captcha_save.restore(commit, checkpoint)
+    temperature = commit["best"]["temperature"]
     pixels = keras.Input((trained.height, trained.width, 3), dtype="uint8", name="pixels")
-    model = keras.Model(pixels, checkpoint(pixels, training=False) / commit["best"]["temperature"])
+    model = keras.Model(pixels, _quick(checkpoint, trained)(pixels, training=False) / temperature)
     images, labels = (part[:COMPARED] for part in captcha_data.load("validation", trained, channels=3))
     batches = captcha_data.evaluation_batches(images, labels, BATCH_SIZE)
-    logits, _ = captcha_model.read_all(functools.partial(captcha_model.forward, model), batches)
+    logits, _ = captcha_model.read_all(functools.partial(captcha_model.forward, checkpoint), batches)
+    logits /= temperature
     about = {name: getattr(trained, name) for name in ("characters", "length", "width", "height")}
     about |= {"drawn_with": commit["drawn_with"], **commit["best"], "config": commit["config"]}
 
@@ -83,6 +85,19 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
             if (log := Path(config.save_dir, captcha_log.LINES)).exists():
                 shutil.copy(log, folder)
     return written
+
+
+def _quick(checkpoint: keras.Model, config: Config) -> keras.Model:
+    """The same network with 7 % less to do, where it can be: normalized before pooling.
+
+    The largest of some numbers is still the largest once all are normalized, but where gamma makes them change sign.
+    """
+    gammas = [layer.gamma for layer in checkpoint.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if any(np.min(gamma) < 0 for gamma in gammas):
+        return checkpoint
+    quick = captcha_model.build(config, channels=3, pool_first=False)
+    quick.set_weights(checkpoint.get_weights())
+    return quick
 
 
 @contextlib.contextmanager
@@ -147,6 +162,7 @@ def _write_onnx(model: keras.Model, path: Path, about: dict, images: np.ndarray)
     """An .onnx file; the description is in its metadata_props."""
     import onnx
 
+    model(images[:1])  # Keras exports to ONNX only what was called before
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converter
         model.export(path, format="onnx", verbose=False)

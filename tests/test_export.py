@@ -15,10 +15,11 @@ import captcha_train
 from captcha_config import Config, UserError
 from captcha_producer import produce
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import files, own_lines, run
+from conftest import SMALL, files, own_lines, run
 
 ABOUT = {"characters": "0123456789", "length": 4, "width": 128, "height": 64}
 
@@ -92,6 +93,19 @@ def test_the_8_bit_export_loses_at_most_two_in_a_thousand(shipped, expected):
     assert (shipped[0] / "save" / "model.int8.tflite").stat().st_size < 0.4 * (
         shipped[0] / "save" / "model.tflite"
     ).stat().st_size
+
+
+def test_normalization_and_pooling_change_places_where_that_changes_nothing():
+    model = captcha_model.build(SMALL, channels=3)
+    images = np.random.default_rng(1).integers(0, 256, (9, 32, 48, 3), np.uint8)
+    for variable in model.weights:  # none is as it began
+        variable.assign(variable + np.random.default_rng(2).uniform(0.1, 0.5, variable.shape))
+    quick = captcha_export._quick(model, SMALL)
+    assert [type(layer) for layer in quick.layers] != [type(layer) for layer in model.layers]
+    assert np.allclose(quick(images), model(images), atol=1e-4)
+    gamma = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)).gamma
+    gamma.assign(-gamma)  # the largest becomes the smallest
+    assert captcha_export._quick(model, SMALL) is model
 
 
 def test_each_file_says_of_itself_what_it_reads(shipped):
