@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_predict
-from captcha_config import run
+from captcha_config import UserError, run
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from rich.console import Console
@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--max_steps", type=int, default=200)
     args = parser.parse_args()
     base = Path("own_style")
+    if base.exists():
+        raise UserError(f"{base.absolute()}: is there from before; move it away, or run elsewhere")
     make(base / "my_images", LEARN, "to learn from")
     make(base / "held_out", args.held_out, "held out")
     table = Table("seed", "shipped model", f"{LEARN} images, from nothing", f"{LEARN} images, --init_from digits")

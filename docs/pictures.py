@@ -46,7 +46,7 @@ def learning() -> None:
     for name in ("digits", "letters", "capitals"):
         entries = [e for e in captcha_log.read(captcha_predict.SHIPPED / name) if "captcha_accuracy" in e]
         axes.plot([e["seconds"] for e in entries], [100 * e["captcha_accuracy"] for e in entries], ".-", label=name)
-    axes.set(xlabel="seconds of training on two CPU cores", ylabel="captcha accuracy, %", ylim=(50, 100))
+    axes.set(xlabel="seconds of training on two CPU cores", ylabel="captcha accuracy, %", ylim=(96, 100.1))
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
     figure.savefig(DOCS / "learning.png", dpi=110)
