@@ -76,7 +76,7 @@ class Config:
 
     # Training
     init_from: str = option(
-        "", "a save folder, or a model that ships (digits, letters, capitals), whose weights to start from"
+        "", "a save folder, or a model that ships (digits, letters, capitals), whose convolutions to start from"
     )
     batch_size: int = option(64, "images in a step", 1, 65536)
     max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8, free=True)

@@ -72,8 +72,11 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
 
 def weights(config: Config) -> list[float] | None:
     """How often each character is drawn, beside the others; None: all alike."""
-    often, others = len(set(config.often)), len(set(config.characters) - set(config.often))
-    return [1 / (often if c in config.often else others) for c in config.characters] if often else None
+    if not config.often:
+        return None
+    often = len(set(config.often))
+    others = len(config.characters) - often
+    return [1 / (often if c in config.often else others) for c in config.characters]
 
 
 def check_fonts(config: Config) -> None:

@@ -24,7 +24,7 @@ def grey(images):
     images, channels = ops.cast(images, "float32"), images.shape[-1]
     if channels == 1:
         return images
-    # The mean, as a convolution: a third of ops.mean's time in TensorFlow, two thirds in LiteRT.
+    # The mean, as a convolution: in LiteRT a quarter of the time of adding the channels up.
     return ops.round(ops.conv(images, np.full((1, 1, channels, 1), 1 / channels, "float32")))
 
 

@@ -97,8 +97,8 @@ def test_the_thresholds_share_out_the_captchas():
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["digits", "letters", "capitals"])
 def test_the_confidence_of_the_shipped_models_can_be_believed(model, tmp_path):
-    score = captcha_evaluate.evaluate(Config(seed=11, save_dir=str(tmp_path)), fresh=2000, model=model)
-    assert score["calibration_error"] < {"digits": 0.01, "letters": 0.01, "capitals": 0.01}[model]
+    score = captcha_evaluate.evaluate(Config(seed=11, save_dir=str(tmp_path)), fresh=4000, model=model)
+    assert score["calibration_error"] < 0.01
     assert score["captcha_accuracy"] > {"digits": 0.998, "letters": 0.985, "capitals": 0.98}[model]
     (at_95,) = [line for line in score["thresholds"] if 0.945 < line["share_read"] < 0.955]
     assert at_95["accuracy"] >= {"digits": 0.999, "letters": 0.99, "capitals": 0.99}[model]

@@ -130,7 +130,10 @@ def test_a_network_that_was_edited_is_refused_and_nothing_is_restored(config, fo
     captcha_train.train(config)
     before = files(folder)
     inference = captcha_model.inference
-    edited = lambda images, config, *more: inference(images, replace(config, channels=(4, 9)), *more)  # noqa: E731
+
+    def edited(images, config, *more):
+        return inference(images, replace(config, channels=(4, 9)), *more)
+
     monkeypatch.setattr(captcha_model, "inference", edited)
     with pytest.raises(UserError, match="is a checkpoint of another network"):
         captcha_train.train(config)
