@@ -1,29 +1,24 @@
-# make train   the main job: set up, draw the two sets where they are missing, train, evaluate
-# make test    set up and pass the tests          make check   ruff
-# make setup   the set-up alone, into .venv       make bench   the benchmarks, half an hour
-# make tensorboard  watch training, in a browser
-# make models  make the networks that ship anew, two hours
-# make faults  a thousand injected faults, some 20 minutes
+# make train        set up, draw the splits that are missing, train, evaluate
+# make test         set up and run the tests          make test-all   the slow ones too
+# make setup        only set up, into .venv           make check      ruff
+# make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
+# make models       train the shipped networks anew, two hours
+# make tensorboard  watch the training in a browser
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test tensorboard faults check bench models
+.PHONY: train setup test test-all tensorboard faults check bench models
 
-train: tfrecords/train.json tfrecords/validation.json
+train: .venv/.done
+	$(RUN) captcha_producer.py
 	$(RUN) captcha_train.py
 	$(RUN) captcha_evaluate.py
 	$(RUN) captcha_evaluate.py --fresh 20000
 
-tfrecords/train.json: | .venv/.done
-	$(RUN) captcha_producer.py -n 30000 -p images/train
-
-tfrecords/validation.json: | .venv/.done
-	$(RUN) captcha_producer.py -n 3000 -p images/validation
-
 setup: .venv/.done
 
-# The mark is made last: an interrupted set-up is taken up again.
+# The mark is made last: an interrupted set-up is repeated.
 .venv/.done: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; name one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -35,6 +30,9 @@ setup: .venv/.done
 	touch $@
 
 test: .venv/.done-dev
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: .venv/.done-dev
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 faults: .venv/.done-dev
@@ -59,23 +57,20 @@ bench: .venv/.done
 
 LETTERS := --characters 0123456789abcdefghijklmnopqrstuvwxyz --width 100 --height 60
 CAPITALS := --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ
-FULL := --full_size --channels 8 24 32 64 64
-LONG := --memory_budget 4096 --batch_size 128 --eval_every 1000 --save_every 1000
+FULL_SIZE := --no-input_downsampling --channels 8 24 32 64 64
+LONG := --batch_size 128 --eval_every 1000 --save_every 1000
 
-# In capitals O and 0 are hardest, so the network first learns these two alone, and then sees more of them than of others.
+# Of the capitals O and 0 are hardest, so the network learns these two alone first, and then sees them more often.
 models: .venv/.done
-	$(RUN) captcha_producer.py -n 300000 -p images/digits/train --no-images --tfrecords_dir tfrecords/digits
-	$(RUN) captcha_producer.py -n 10000 -p images/digits/validation --no-images --tfrecords_dir tfrecords/digits
+	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 10000 --tfrecords_dir tfrecords/digits
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 15000 --channels 16 32 64 64 64
-	$(RUN) captcha_export.py --tfrecords_dir tfrecords/digits --save_dir save/digits --to captcha_models/digits
-	$(RUN) captcha_producer.py -n 300000 -p images/o0/train --no-images --tfrecords_dir tfrecords/o0 --characters 0O
-	$(RUN) captcha_producer.py -n 2000 -p images/o0/validation --no-images --tfrecords_dir tfrecords/o0 --characters 0O
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 6000 $(FULL) --characters 0O
-	$(RUN) captcha_producer.py -n 300000 -p images/capitals/train --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS) --often 0O
-	$(RUN) captcha_producer.py -n 10000 -p images/capitals/validation --no-images --tfrecords_dir tfrecords/capitals $(CAPITALS)
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.004 $(FULL) --init_from save/o0 $(CAPITALS)
-	$(RUN) captcha_export.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals --to captcha_models/capitals
-	$(RUN) captcha_producer.py -n 60000 -p images/letters/train --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
-	$(RUN) captcha_producer.py -n 3000 -p images/letters/validation --no-images --tfrecords_dir tfrecords/letters $(LETTERS)
+	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 2000 --tfrecords_dir tfrecords/o0 --characters 0O
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 6000 $(FULL_SIZE) --characters 0O
+	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 10000 --tfrecords_dir tfrecords/capitals $(CAPITALS) --oversample_characters 0O
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.004 $(FULL_SIZE) --init_from save/o0 $(CAPITALS)
+	$(RUN) captcha_producer.py --no-images --train_count 60000 --validation_count 3000 --tfrecords_dir tfrecords/letters $(LETTERS)
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 3000 --channels 16 32 64 64 64 $(LETTERS)
-	$(RUN) captcha_export.py --tfrecords_dir tfrecords/letters --save_dir save/letters --to captcha_models/letters
+	for name in digits capitals letters; do \
+		$(RUN) captcha_export.py --tfrecords_dir tfrecords/$$name --save_dir save/$$name --to weights/$$name && \
+		mv weights/$$name/model.tflite captcha_predict/models/$$name.tflite || exit 1; \
+	done

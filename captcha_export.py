@@ -1,40 +1,43 @@
-"""Turn the best checkpoint into a file that others can run: LiteRT, LiteRT of 8 bits, ONNX, a SavedModel.
+"""Convert the best checkpoint into a file for other programs: LiteRT, LiteRT of 8 bits, ONNX, a SavedModel.
 
     python captcha_export.py --formats litert int8 onnx saved_model
 
 Each takes raw pixels, uint8 [batch, height, width, 3], and gives calibrated logits, float32 [batch, length, classes]:
-their softmax is the probability of each character at each place. Each says which characters, length and size it is for.
-Each is compared with the checkpoint on captchas of the validation split before it is kept.
+their softmax is the probability of each character at each position. Each holds a description of its captcha: the
+characters, the length, the size. Each is compared with the checkpoint on validation captchas before it is kept.
 """
 
-import contextlib
-import functools
+import argparse
 import hashlib
+import itertools
 import json
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import captcha_data
-import captcha_log
+from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
+
+with quiet_import(__name__):
+    import keras
+    import tensorflow as tf
+
 import captcha_model
-import captcha_save
-from captcha_config import Config, UserError, parse_args, run
-from captcha_predict import ABOUT, MODEL, Reader
-from captcha_seal import aside, sync
+from captcha_config import Config
+from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
+from captcha_runs import checkpoint_files, checkpoints, log
+from captcha_sets.files import lock, staging, sync
+from captcha_sets.pixels import arrays
+from captcha_sets.shards import VALIDATION, examples, read_manifest
 
-import filelock
-import keras
 import numpy as np
-import tensorflow as tf
 
-FIELDS = ("tfrecords_dir", "save_dir", "memory_budget")
+FIELDS = ("tfrecords_dir", "save_dir")
 BATCH_SIZE = 250
 COMPARED = 1000  # captchas
-MOST_LOST = 0.002  # share of them that an 8-bit network may read wrong and the checkpoint does not
+MAX_LOST = 0.002  # share of them that an 8-bit network may misread and the checkpoint does not
 TIE = 1e-3  # logits that lie no further apart are equal: another order of adding float32 numbers may swap them
 ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
 SAMPLES = 200  # captchas from which the 8-bit network learns the ranges of its numbers
@@ -44,98 +47,114 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
     """Export the best checkpoint in config.save_dir.
 
     Args:
-      config: save_dir and tfrecords_dir. All else is taken from what was saved with the checkpoint.
+      config: save_dir and tfrecords_dir. Everything else is taken from what was saved with the checkpoint.
       formats: names in FORMATS.
-      to: another folder to write in than save_dir. It gets the checkpoint's weights and log too, so that training can
-        start from it (--init_from). What is there of the same name is replaced.
+      to: another folder than save_dir to write to. It gets the checkpoint's weights and log too, so that training can
+        start from it (--init_from). Files of the same name are replaced.
     Returns:
       What was written, in order.
     Raises:
-      UserError: there is no checkpoint; the validation split is not like those it was trained with; a package is
-        missing; or an export does not read as the checkpoint does, and is not kept.
+      UserError: there is no checkpoint; the validation split does not fit it; a package is missing; or an export does
+        not predict what the checkpoint predicts, and is not kept.
     """
-    commit, trained = captcha_save.best(config, FIELDS)
+    metadata, trained = checkpoints.best(config, FIELDS)
     checkpoint = captcha_model.build(trained, channels=3)
-    captcha_save.restore(commit, checkpoint)
-    temperature = commit["best"]["temperature"]
-    pixels = keras.Input((trained.height, trained.width, 3), dtype="uint8", name="pixels")
-    model = keras.Model(pixels, _quick(checkpoint, trained)(pixels, training=False) / temperature)
-    images, labels = (part[:COMPARED] for part in captcha_data.load("validation", trained, channels=3))
-    batches = captcha_data.evaluation_batches(images, labels, BATCH_SIZE)
-    logits, _ = captcha_model.read_all(functools.partial(captcha_model.forward, checkpoint), batches)
-    logits /= temperature
-    about = {name: getattr(trained, name) for name in ("characters", "length", "width", "height")}
-    about |= {"drawn_with": commit["drawn_with"], **commit["best"], "config": commit["config"]}
+    checkpoint_files.restore(metadata, checkpoint)
+    model = _with_temperature(checkpoint, trained, metadata["best"]["temperature"])
+    images, labels = _captchas(trained)
+    logits = checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0) / metadata["best"]["temperature"]
+    description = _describe(metadata, trained)
 
     folder = Path(to or config.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    with _only_exporter(folder), aside(folder / ".export") as new:
+    busy = f"{folder}: another export is at work there; wait for it or stop it"
+    with lock(folder, "export", busy), staging(folder / ".export") as new:
         for name in formats:
-            file, write, read_with = FORMATS[name]
+            file, write, predict = FORMATS[name]
             try:
-                write(model, new / file, about, images)
-                _compare(name, read_with(new / file, images), logits, labels)
+                write(model, new / file, description, images)
+                _compare(name, predict(new / file, images), logits, labels)
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
             _replace(new / file, folder / file)
-            written.append(folder / file)
-        if folder.resolve() != Path(config.save_dir).resolve():
-            captcha_save.write_weights(commit, checkpoint, folder)
-            if (log := Path(config.save_dir, captcha_log.LINES)).exists():
-                shutil.copy(log, folder)
-    return written
+    if folder.resolve() != Path(config.save_dir).resolve():
+        checkpoints.write_weights(metadata, checkpoint, folder)
+        lines = Path(config.save_dir, log.LINES)
+        if lines.exists():
+            shutil.copy(lines, folder)
+    return [folder / FORMATS[name][0] for name in formats]
 
 
-def _quick(checkpoint: keras.Model, config: Config) -> keras.Model:
-    """The same network with 7 % less to do, where it can be: normalized before pooling.
+def _captchas(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """The first COMPARED captchas of the validation split, in colour."""
+    captchas = itertools.islice(examples(read_manifest(VALIDATION, config), config), COMPARED)
+    return next(arrays(captchas, COMPARED, config))
 
-    The largest of some numbers is still the largest once all are normalized, but where gamma makes them change sign.
+
+def _describe(metadata: dict, config: Config) -> dict:
+    captcha = {name: getattr(config, name) for name in ("characters", "length", "width", "height")}
+    trained = {"drawn_with": metadata["drawn_with"], **metadata["best"], "config": metadata["config"]}
+    return {"format": FORMAT, **captcha, **trained}
+
+
+def _with_temperature(checkpoint: keras.Model, config: Config, temperature: float) -> keras.Model:
+    pixels = keras.Input((config.height, config.width, 3), dtype="uint8", name="pixels")
+    return keras.Model(pixels, _normalized_first(checkpoint, config)(pixels, training=False) / temperature)
+
+
+def _normalized_first(checkpoint: keras.Model, config: Config) -> keras.Model:
+    """The same network, normalized before pooling where that changes nothing: 7 % less to compute.
+
+    The largest of some numbers is still the largest once all are normalized, unless gamma makes them change sign.
     """
     gammas = [layer.gamma for layer in checkpoint.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if any(np.min(gamma) < 0 for gamma in gammas):
         return checkpoint
-    quick = captcha_model.build(config, channels=3, pool_first=False)
-    quick.set_weights(checkpoint.get_weights())
-    return quick
-
-
-@contextlib.contextmanager
-def _only_exporter(folder: Path) -> Iterator[None]:
-    """Hold the folder's exports for this process."""
-    try:
-        with filelock.FileLock(folder / ".export.lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise UserError(f"{folder}: another export is at work there; wait for it or stop it") from error
+    reordered = captcha_model.build(config, channels=3, pool_first=False)
+    reordered.set_weights(checkpoint.get_weights())
+    return reordered
 
 
 def _compare(name: str, found: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
-    """Raise UserError unless it reads as the checkpoint does. 8 bits may cost a little, and nothing else may."""
-    ours, theirs = logits.argmax(axis=-1), found.argmax(axis=-1)  # [count, length]
+    """Raise UserError unless the export predicts what the checkpoint does. 8 bits may cost a little accuracy.
+
+    Args:
+      found, logits: float32 [count, length, classes], the export's and the checkpoint's.
+      labels: int32 [count, length].
+    """
     if name == "int8":
-        right, before = ((read == labels).all(axis=-1).mean() for read in (theirs, ours))
-        if right < before - MOST_LOST:
-            raise UserError(f"{name}: reads {right:.2%} right, the checkpoint {before:.2%} of {len(labels)}; not kept")
+        ours, theirs = (captcha_model.evaluation(each, labels)[0].mean() for each in (found, logits))
+        if ours < theirs - MAX_LOST:
+            raise UserError(f"{name}: reads {ours:.2%} of {len(labels)}, the checkpoint {theirs:.2%}; not kept")
         return
-    behind = np.subtract(*(np.take_along_axis(logits, read[..., None], axis=-1) for read in (ours, theirs)))
-    if different := (behind > TIE).any(axis=(1, 2)).sum():
-        raise UserError(f"{name}: reads {different} of {len(labels)} captchas otherwise than the checkpoint; not kept")
+    of_checkpoint, of_export = (
+        np.take_along_axis(logits, each.argmax(axis=-1)[..., None], axis=-1) for each in (logits, found)
+    )
+    different = (of_checkpoint - of_export > TIE).any(axis=(1, 2)).sum()
+    if different:
+        raise UserError(f"{name}: predicts otherwise than the checkpoint for {different} of {len(labels)}; not kept")
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Put a new file or folder in the old one's place."""
+    """Put a new file or folder in the old one's place.
+
+    A folder cannot be replaced in one go. A kill between the two renames leaves the earlier one as <name>.old, which
+    the next export removes once its own is in place.
+    """
     if new.is_file():
         sync(new)
         new.replace(path)
     else:
+        old = path.with_name(f"{path.name}.old")
         if path.exists():
-            path.rename(new.with_name("old"))
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
         new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     sync(path.parent)
 
 
-def _write_litert(model: keras.Model, path: Path, about: dict, images: np.ndarray, bits: int = 32) -> None:
+def _write_litert(model: keras.Model, path: Path, description: dict, images: np.ndarray, bits: int = 32) -> None:
     """A .tflite file. As TensorFlow's own metadata tools do, the description is packed behind the network, as a zip."""
     with tempfile.TemporaryDirectory() as saved:
         model.export(saved, format="tf_saved_model", verbose=False)
@@ -145,20 +164,20 @@ def _write_litert(model: keras.Model, path: Path, about: dict, images: np.ndarra
             converter.representative_dataset = lambda: ([image[None]] for image in images[:SAMPLES])
         network = converter.convert()
     path.write_bytes(network)
-    sealed = about | {"bytes": len(network), "sha256": hashlib.sha256(network).hexdigest()}
+    described = description | {"bytes": len(network), "sha256": hashlib.sha256(network).hexdigest()}
     with zipfile.ZipFile(path, "a") as packed:
-        packed.writestr(zipfile.ZipInfo(ABOUT), json.dumps(sealed, ensure_ascii=False))
+        packed.writestr(zipfile.ZipInfo(DESCRIPTION), json.dumps(described, ensure_ascii=False))
 
 
-def _write_int8(model: keras.Model, path: Path, about: dict, images: np.ndarray) -> None:
-    _write_litert(model, path, about, images, bits=8)
+def _write_int8(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
+    _write_litert(model, path, description, images, bits=8)
 
 
-def _read_litert(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
     return Reader(path).logits(images)
 
 
-def _write_onnx(model: keras.Model, path: Path, about: dict, images: np.ndarray) -> None:
+def _write_onnx(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
     """An .onnx file; the description is in its metadata_props."""
     import onnx
 
@@ -167,44 +186,46 @@ def _write_onnx(model: keras.Model, path: Path, about: dict, images: np.ndarray)
         warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converter
         model.export(path, format="onnx", verbose=False)
     network = onnx.load(path)
-    onnx.helper.set_model_props(network, {ABOUT: json.dumps(about, ensure_ascii=False)})
+    onnx.helper.set_model_props(network, {DESCRIPTION: json.dumps(description, ensure_ascii=False)})
     onnx.save(network, path)
 
 
-def _read_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     return onnxruntime.InferenceSession(path).run(None, {"pixels": images})[0]
 
 
-def _write_saved_model(model: keras.Model, path: Path, about: dict, images: np.ndarray) -> None:
+def _write_saved_model(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
     """A SavedModel; the description is in assets.extra, the folder that the format keeps for such."""
     model.export(path, format="tf_saved_model", verbose=False)
     (path / "assets.extra").mkdir()
-    (path / "assets.extra" / ABOUT).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+    (path / "assets.extra" / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
 
 
-def _read_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     network = tf.saved_model.load(str(path))  # it holds the variables, and so has to stay
     return network.serve(images).numpy()
 
 
 # name: (the file, what writes it, what reads images with it through its own runtime)
 FORMATS: dict[str, tuple[str, Callable, Callable]] = {
-    "litert": (MODEL, _write_litert, _read_litert),
-    "int8": ("model.int8.tflite", _write_int8, _read_litert),
-    "onnx": ("model.onnx", _write_onnx, _read_onnx),
-    "saved_model": ("saved_model", _write_saved_model, _read_saved_model),
+    "litert": (MODEL, _write_litert, _run_litert),
+    "int8": ("model.int8.tflite", _write_int8, _run_litert),
+    "onnx": ("model.onnx", _write_onnx, _run_onnx),
+    "saved_model": ("saved_model", _write_saved_model, _run_saved_model),
 }
 
 
-def main() -> None:
-    def extras(parser):
-        parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["litert"], help="default: litert")
-        parser.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with the weights for --init_from")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["litert"], help="default: litert")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with the weights for --init_from")
 
-    config, args = parse_args(__doc__, FIELDS, extras)
-    tf.get_logger().setLevel("ERROR")  # the converters' warnings are about things that models do not have
+
+def main() -> None:
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    start_litert()
+    tf.get_logger().setLevel("ERROR")  # the converters' warnings are about things that these models do not have
     for path in export(config, tuple(args.formats), args.to):
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         print(f"{path}: {size / 1000:.0f} kB, compared with the checkpoint")

@@ -1,14 +1,15 @@
 """The network and its measures, in the classic vocabulary.
 
-logits = inference(images, config)      images → a score for each character at each place
-loss(logits, labels)                    what training makes small, for each captcha
-evaluation(logits, labels)              which captchas, and which characters, are right
-temperature(logits, labels)             what makes their softmax a probability to be believed
+logits = inference(images, config)      images → a score for each character at each position
+loss(logits, labels)                    what training minimizes, for each captcha
+evaluation(logits, labels)              which captchas, and which characters, are correct
+logits, labels = predict(forward, ...)  the network's logits for many batches
 """
 
 from collections.abc import Callable, Iterable
 
 from captcha_config import Config
+from captcha_sets.pixels import grey
 
 import keras
 import numpy as np
@@ -16,62 +17,58 @@ import tensorflow as tf
 from keras import layers, ops
 
 
-def grey(images):
-    """Colours or grey, uint8 [batch, height, width, channels] → float32 [batch, height, width, 1].
-
-    The numbers are whole, so that uint8 keeps them.
-    """
-    images, channels = ops.cast(images, "float32"), images.shape[-1]
-    if channels == 1:
-        return images
-    # The mean, as a convolution: in LiteRT a quarter of the time of adding the channels up.
-    return ops.round(ops.conv(images, np.full((1, 1, channels, 1), 1 / channels, "float32")))
-
-
 def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True) -> keras.KerasTensor:
     """Build the network.
 
     Args:
       images: uint8 [batch, height, width, channels], raw pixels, grey or RGB.
-      pool_first: whether pooling comes before normalization, which then has a quarter to do: a third off the time of a
-        training step. The other way round a converter makes one of convolution and normalization.
+      pool_first: whether pooling comes before normalization, which then has a quarter to do: this saves a third of a
+        training step. The other order lets a converter fold normalization into the convolution.
     Returns:
       logits: float32 [batch, length, classes].
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync  # on how many devices a batch is spread
     x = grey(images)  # the colour says nothing
     mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
-    x = (x - mean) / ops.sqrt(variance + 1.0)  # dark or pale ink looks the same now
-    if not config.full_size:
+    x = (x - mean) / ops.sqrt(variance + 1.0)  # dark and pale ink look the same now
+    if config.input_downsampling:
         x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
-    poolings = 4 if config.full_size else 3
-    for i, filters in enumerate(config.channels):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        normalize = [layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)]
-        pool = [layers.MaxPooling2D((2, 2) if i < poolings - 1 else (2, 1), padding="same")] if i < poolings else []
-        for layer in pool + normalize if pool_first else normalize + pool:
-            x = layer(x)
-        x = layers.Activation("silu")(x)
-    # [batch, 4, 16, 64]: 16 columns, each looks at some 8 pixels of the captcha's width, and around
+    x = _convolutions(x, config, pool_first)  # [batch, 4, 16, 64]
+
+    # 16 columns: each sees some 8 pixels of the captcha's width, and what is around them.
     _, rows, columns, filters = x.shape
     x = layers.Permute((2, 1, 3))(x)
     x = layers.Reshape((columns, rows * filters))(x)  # [batch, 16, 256]
 
-    # Where is each character? A look at all columns together gives each place its weights over the columns.
-    where = layers.Dense(16, activation="relu")(x)  # [batch, 16, 16]
-    where = layers.Dense(columns * config.length)(layers.Flatten()(where))
-    where = layers.Softmax(axis=-1)(layers.Reshape((config.length, columns))(where))  # [batch, 4, 16]
+    # Where is each character? All columns together give each position its attention weights over the columns.
+    weights = layers.Dense(16, activation="relu")(x)  # [batch, 16, 16]
+    weights = layers.Dense(columns * config.length)(layers.Flatten()(weights))
+    weights = layers.Softmax(axis=-1)(layers.Reshape((config.length, columns))(weights))  # [batch, 4, 16]
 
-    # Which one is it? One classifier serves all places: what it learns of a 7 at one, it knows at the others.
+    # Which one is it? One classifier serves all positions: a 7 learnt at one is known at the others.
     values = layers.Dense(64, activation="relu")(x)  # [batch, 16, 64]
-    seen = ops.matmul(where, values)  # [batch, 4, 64]
-    return layers.Dense(len(config.characters), dtype="float32", name="classifier")(seen)
+    context = ops.matmul(weights, values)  # [batch, 4, 64]
+    return layers.Dense(len(config.characters), dtype="float32", name="classifier")(context)
+
+
+def _convolutions(x: keras.KerasTensor, config: Config, pool_first: bool) -> keras.KerasTensor:
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    poolings = 3 if config.input_downsampling else 4
+    for i, filters in enumerate(config.channels):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        normalize = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)
+        if i >= poolings:
+            x = normalize(x)
+        else:
+            pool = layers.MaxPooling2D((2, 2) if i < poolings - 1 else (2, 1), padding="same")
+            x = normalize(pool(x)) if pool_first else pool(normalize(x))
+        x = layers.Activation("silu")(x)
+    return x
 
 
 def build(config: Config, channels: int = 1, pool_first: bool = True) -> keras.Model:
-    """The network as a model of images with that many channels. The weights depend neither on them nor on pool_first.
+    """The network as a model of images with `channels` channels. Its weights depend on neither of the arguments.
 
-    They are float32 whatever config.precision is; that is what the layers compute in.
+    They are float32; config.precision is what the layers compute in.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision if config.precision == "float32" else f"mixed_{config.precision}")
@@ -83,7 +80,7 @@ def build(config: Config, channels: int = 1, pool_first: bool = True) -> keras.M
 
 
 def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
-    """Softmax cross-entropy, the mean over the places of each captcha.
+    """Softmax cross-entropy, averaged over the positions of each captcha.
 
     Args:
       logits: float32 [batch, length, classes].
@@ -98,48 +95,35 @@ def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> 
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits), axis=-1)
 
 
-def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What is right.
+def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What is correct.
 
+    Args:
+      logits: float32 [batch, length, classes].
+      labels: int [batch, length].
     Returns:
-      captchas: bool [batch], True where all characters are right.
+      captchas: bool [batch], True where every character is correct.
       characters: bool [batch, length].
     """
-    characters = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
-    return tf.reduce_all(characters, axis=-1), characters
+    characters = np.argmax(logits, axis=-1) == np.asarray(labels)
+    return characters.all(axis=-1), characters
 
 
 @tf.function(reduce_retracing=True)
 def forward(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """The logits of a batch, not in training."""
+    """The logits of a batch, outside training."""
     return model(images, training=False)
 
 
-def read_all(forward: Callable, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
-    """Run a network over everything once.
+def predict(forward: Callable, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network over all batches once.
 
     Args:
-      forward: images of a batch → logits.
-      batches: of (images, labels), as captcha_data.evaluation_batches gives them.
+      forward: a function from the images of a batch to its logits.
+      batches: of (images, labels), as captcha_data.evaluation_batches yields them.
     Returns:
       logits: float32 [count, length, classes].
       labels: int32 [count, length].
     """
     pairs = [(np.asarray(forward(images)), np.asarray(labels)) for images, labels in batches]
     return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
-
-
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What to divide logits by, so that their softmax says how often a reading is right.
-
-    Guo et al. 2017 (https://arxiv.org/abs/1706.04599): the number that makes the loss least on captchas that training
-    did not see; looked for in steps of 5 %. A smoothing as of one wrong character (Platt 1999) keeps it finite where
-    all were read right.
-
-    Args:
-      logits: float32 [count, length, classes], labels: int32 [count, length], as read_all gives them.
-    """
-    candidates = np.geomspace(0.1, 10, 95, dtype=np.float32)
-    logits, labels, smoothing = tf.constant(logits), tf.constant(labels), 1 / (labels.size + 1)
-    losses = [float(tf.reduce_mean(loss(logits / divisor, labels, smoothing))) for divisor in candidates]
-    return float(candidates[np.argmin(losses)])

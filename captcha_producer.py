@@ -1,226 +1,149 @@
-"""Draw captchas, or take in labelled images: PNGs to look at, TFRecords to train on, a manifest of what there is.
+"""Draw captchas, or import labelled images: PNG files to look at, TFRecords to train on, a manifest for each split.
 
-    python captcha_producer.py -n 30000 -p images/train
-    python captcha_producer.py -n 3000 -p images/validation
-    python captcha_producer.py --source my_images -p images/train --validation 0.2
-    python captcha_producer.py --stats -p images/train
-    python captcha_producer.py -n 300000 -p images/train --slice 1/4        and, when there are all, --merge
+    python captcha_producer.py                          draws the splits that are missing
+    python captcha_producer.py --replace                draws both, in the place of earlier ones
+    python captcha_producer.py --source my_images       imports labelled images
 
-The folder's name is the split's. A new set is built aside and takes an earlier one's place when it is complete.
+A new split is prepared elsewhere and takes an earlier one's place when it is complete.
 """
 
+import argparse
 import collections
-import contextlib
-import os
-import random
-import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import captcha_records
-import captcha_show
-import captcha_slice
-from captcha_config import Config, UserError, parse_args, run
-from captcha_draw import check_fonts, draw_many, png, track
-from captcha_open import labelled_images, open_image, resized
-from captcha_seal import aside
+from captcha_cli import UserError, parse_args, quiet_import, run, track
+
+with quiet_import(__name__):
+    from captcha_sets.shards import DRAWING_FIELDS, SPLITS, count_of, differences, open_manifest, set_exists
+
+from captcha_config import Config
+from captcha_sets.draw import check_fonts
+from captcha_sets.labelled import hold_out, labelled_images, png_files
+from captcha_sets.pool import draw_many
+from captcha_sets.replace import check_target, write_split
+from captcha_sets.sheet import write_sheet
 
 FIELDS = (
-    "characters", "length", "width", "height", "fonts", "font_sizes", "often", "seed", "images_per_shard", "workers",
-    "tfrecords_dir",
+    "characters", "length", "width", "height", "fonts", "font_sizes", "oversample_characters", "seed", "train_count",
+    "validation_count", "validation_share", "images_per_shard", "workers", "images_dir", "tfrecords_dir",
 )  # fmt: skip
-DRAWN = ".drawn"  # lies in a folder of images that the producer filled, and so may replace
+MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
 
 
-def produce(count: int, images_dir: Path, config: Config, *, images: bool = True) -> dict:
-    """Draw a split and put it in the place of an earlier one of that name.
+def produce(split: str, config: Config, *, images: bool = True) -> dict:
+    """Draw a split, in the place of an earlier one.
 
     Args:
-      count: captchas to draw, 1 or more.
-      images_dir: where the PNG files go; its last part is the split's name.
-      config: the captcha, the seed and the folders.
-      images: whether to write the PNG files.
+      split: "train" or "validation"; config.train_count or config.validation_count says how many captchas.
+      images: whether to write the PNG files as well.
     Returns:
-      The manifest, as it is in <tfrecords_dir>/<split>.json.
+      The manifest, as in <tfrecords_dir>/<split>.json.
     Raises:
-      UserError: the characters cannot be drawn; images_dir holds files of somebody else; another producer is at work.
-      OSError: a folder cannot be written. The earlier set is untouched then.
+      UserError: the characters cannot be drawn; the folder of PNG files holds somebody else's; another producer is at
+        work.
+      OSError: a folder cannot be written. The earlier split is untouched then.
     """
-    images_dir = Path(os.path.abspath(images_dir))
+    count = count_of(split, config)
     check_fonts(config)
-    drawn = track(draw_many(range(count), images_dir.name, config), count, f"drawing {images_dir.name}")
-    return _write_set(drawn, count, images_dir, config, images)
+    check_target(split, config, images)
+    drawn = track(draw_many(range(count), split, config), count, f"drawing {split}")
+    return write_split(drawn, count, split, config, images=images)
 
 
-def take_in(
-    source: Path,
-    images_dir: Path,
-    config: Config,
-    *,
-    validation: float = 0.0,
-    images: bool = True,
-    leave_out: bool = False,
+def import_images(
+    source: Path, splits: tuple[str, ...], config: Config, *, images: bool = True, leave_out: bool = False
 ) -> list[dict]:
-    """Make a split of labelled images, PNG or JPEG, resized to the config's size.
+    """Make splits of labelled images, PNG or JPEG, resized to the config's size.
 
     Args:
-      source: a folder or a CSV file, as captcha_open.labelled_images takes it.
-      validation: the share of the images, chosen at random by config.seed, that becomes the split "validation", beside
-        images_dir.
-      leave_out: leave out the files that have something wrong, which otherwise stop it all.
+      source: a folder or a CSV file, as labelled.labelled_images takes it.
+      splits: both, and config.validation_share of the images is held out for validation; or one, of all images.
+      leave_out: leave out the files that have something wrong. Otherwise they stop the import.
     Returns and raises:
       As produce does, a manifest for each split; and UserError, with every problem, before anything is written.
     """
-    images_dir = Path(os.path.abspath(images_dir))
     good, problems = labelled_images(source, config)
     if problems and not leave_out:
-        raise UserError(
-            "\n  ".join([f"{source}: nothing was written; mend these, or leave them out with --leave-out:", *problems])
-        )
-    held_out = round(validation * len(good))
-    if len(good) - held_out < 1 or (validation and not held_out):
-        raise UserError(f"{source}: {len(good)} images that can be used are too few; add some")
-    if validation and images_dir.name == "validation":
-        raise UserError(f"-p {images_dir}: the validation split is made beside it; name this one train")
-    chosen = set(random.Random(f"{config.seed}/validation").sample(range(len(good)), held_out))
-    splits = {images_dir: [item for i, item in enumerate(good) if i not in chosen]}
-    if held_out:
-        splits[images_dir.with_name("validation")] = [item for i, item in enumerate(good) if i in chosen]
+        heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
+        raise UserError("\n  ".join([heading, *problems]))
+    if not good:
+        raise UserError(f"{source}: 0 images that can be used are too few; add some")
+    parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
+    for split in parts:
+        check_target(split, config, images)
     manifests = []
-    for folder, part in splits.items():
-        taken = track((_taken(path, text, config) for path, text, _ in part), len(part), f"taking in {folder.name}")
-        origin = {"source": source.name, "sizes": collections.Counter(size for _, _, size in part)}
-        manifests.append(_write_set(taken, len(part), folder, config, images, origin))
+    for split, part in parts.items():
+        imported = {"source": str(source), "sizes": collections.Counter(image.size for image in part)}
+        files = track(png_files(part, config), len(part), f"importing {split}")
+        manifests.append(write_split(files, len(part), split, config, images=images, imported=imported))
     return manifests
 
 
-def _taken(path: Path, text: str, config: Config) -> tuple[str, bytes]:
-    return text, png(resized(open_image(path), config))
+def missing_splits(splits: tuple[str, ...], config: Config) -> list[str]:
+    """The splits that are not there yet. Raises UserError where one is there that is not like the config's."""
+    missing = []
+    for split in splits:
+        if not set_exists(split, config):
+            missing.append(split)
+            continue
+        manifest = open_manifest(split, config)
+        different = differences(manifest, config, DRAWING_FIELDS)
+        if manifest["count"] != count_of(split, config):
+            different.append(f"{manifest['count']} captchas, not {count_of(split, config)}")
+        if different and manifest["source"] is None:
+            raise UserError(
+                f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; add --replace to draw it anew,"
+                " or set another --tfrecords_dir"
+            )
+        print(f"{split}: {manifest['count']} captchas are in {config.tfrecords_dir}/ already")
+    return missing
 
 
-def _write_set(
-    items: Iterator[tuple[str, bytes]],
-    count: int,
-    images_dir: Path,
-    config: Config,
-    images: bool,
-    origin: dict | None = None,
-) -> dict:
-    """Write (text, PNG) pairs as a split, aside, and then put it in place."""
-    split, records_dir = captcha_records.split_of(images_dir), Path(config.tfrecords_dir)
-    records_dir.mkdir(parents=True, exist_ok=True)
-    images_dir.parent.mkdir(parents=True, exist_ok=True)
-    new_records, new_images = records_dir / f".{split}.new", images_dir.with_name(f".{split}.new")
-    with (
-        contextlib.closing(items),
-        captcha_records.only_producer(records_dir, split),
-        captcha_records.only_producer(images_dir.parent, split),
-    ):
-        _check_ours(images_dir)
-        with aside(new_records), aside(new_images):
-            (new_images / DRAWN).touch()
-            shards = [
-                captcha_records.write_shard(new_records / name, indices, items, new_images if images else None)
-                for name, indices in captcha_records.plan(split, count, config.images_per_shard)
-            ]
-            manifest = captcha_records.manifest(split, count, config, shards, origin)
-            if images:
-                _check_ours(images_dir)  # it was some time ago
-                _replace_images(images_dir, new_images, records_dir / f"{split}.json")
-            captcha_records.replace(records_dir, split, manifest, new_records)
-    return manifest
-
-
-def _check_ours(images_dir: Path) -> None:
-    """Replacing a folder of images must never take a file that somebody else put there."""
-    if not images_dir.exists():
-        return
-    names = {entry.name for entry in images_dir.iterdir()}
-    foreign = sorted(name for name in names - {DRAWN} if not re.fullmatch(r"\d{8}_.+\.png", name))
-    if names and (DRAWN not in names or foreign):
+def write_images(splits: list[str], args: argparse.Namespace, config: Config) -> bool:
+    """Whether to write PNG files. Raises UserError where there would be more than MAX_IMAGES, and nobody asked."""
+    largest = max((count_of(split, config) for split in splits), default=0)
+    if args.images is None and largest > MAX_IMAGES and not args.source:
         raise UserError(
-            f"{images_dir}: holds files that the producer did not draw, such as {(foreign or sorted(names))[0]};"
-            " move them, or name another folder"
+            f"{largest} captchas are as many PNG files; add --no-images for TFRecords alone, or --images to write both"
         )
+    return args.images is not False
 
 
-def _replace_images(images_dir: Path, new_images: Path, manifest: Path) -> None:
-    """Put the new folder in the old one's place. The manifest goes first: no manifest, no set."""
-    old = images_dir.with_name(f".{images_dir.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    content = manifest.read_bytes() if manifest.exists() else None
-    manifest.unlink(missing_ok=True)
-    try:
-        if images_dir.exists():
-            images_dir.rename(old)
-    except OSError:  # a mount point, say: the earlier set stays
-        if content is not None:
-            manifest.write_bytes(content)
-        raise
-    new_images.rename(images_dir)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _slice(text: str) -> tuple[int, int]:
-    number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise UserError(f"--slice {text}: must be I/N, the I-th of N slices, such as 1/4")
-    return int(number), int(of)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, help="folder (or CSV file) of labelled images to import")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="which ones; default: both")
+    parser.add_argument("--replace", action="store_true", help="make the splits anew, in the place of those there are")
+    parser.add_argument(
+        "--images",
+        action=argparse.BooleanOptionalAction,
+        help=f"whether to write PNG files besides the TFRecords; default: up to {MAX_IMAGES} a split",
+    )
+    parser.add_argument("--leave-out", action="store_true", help="with --source: leave out files that cannot be used")
 
 
 def main() -> None:
-    def extras(parser):
-        what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("-n", "--count", type=int, help="captchas to draw")
-        what.add_argument("--source", type=Path, help="folder (or CSV file) of labelled images to take in instead")
-        what.add_argument("--merge", action="store_true", help="make a set of the slices that are there")
-        what.add_argument("--stats", action="store_true", help="show what is in the set that is there")
-        parser.add_argument("-p", "--path", type=Path, required=True, help="folder for the PNGs, named as the split")
-        parser.add_argument(
-            "--slice",
-            metavar="I/N",
-            help="with -n: draw the I-th of N parts of the set, TFRecords alone, to be merged with the others",
-        )
-        parser.add_argument("--no-images", action="store_true", help="write the TFRecords alone")
-        parser.add_argument(
-            "--validation",
-            type=float,
-            default=0.0,
-            metavar="SHARE",
-            help="with --source: the part of the images that is kept for validation",
-        )
-        parser.add_argument("--leave-out", action="store_true", help="with --source: leave out what cannot be used")
-
-    config, args = parse_args(__doc__, FIELDS, extras)
-    if not 0 <= args.validation < 1:
-        raise UserError(f"--validation {args.validation} is out of range; it must be from 0 to less than 1")
-    if (args.validation or args.leave_out) and not args.source:
-        raise UserError("--validation and --leave-out are for images of your own; name them with --source")
-    if args.slice and not args.count:
-        raise UserError("--slice is a part of a set that is drawn; say with -n how many captchas the whole set has")
-    if args.stats:
-        captcha_show.show(args.path, config)
-        return
-    if args.count is not None and not 1 <= args.count <= 10**9:
-        raise UserError(f"-n {args.count} is out of range; it must be from 1 to {10**9}")
-    images = not (args.no_images or args.slice or args.merge)
-    if args.slice:
-        number, of = _slice(args.slice)
-        made = captcha_slice.produce_slice(args.count, captcha_records.split_of(args.path), number, of, config)
-        print(f"slice {args.slice}: {len(made['shards'])} shards in {captcha_slice.folder_of(made['split'], config)}/")
-        return
-    if args.merge:
-        manifests = [captcha_slice.merge(captcha_records.split_of(args.path), config)]
-    elif args.source:
-        how = {"validation": args.validation, "images": images, "leave_out": args.leave_out}
-        manifests = take_in(args.source, args.path, config, **how)
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    splits = tuple(dict.fromkeys(args.splits))
+    if args.leave_out and not args.source:
+        raise UserError("--leave-out is for images of your own; name them with --source")
+    if args.source:
+        there = [split for split in splits if set_exists(split, config)]
+        if there and not args.replace:
+            raise UserError(
+                f"{config.tfrecords_dir}: there is a {there[0]} split already; add --replace to put the new one in its"
+                " place, or set another --tfrecords_dir and --images_dir"
+            )
+        images = write_images([], args, config)
+        manifests = import_images(args.source, splits, config, images=images, leave_out=args.leave_out)
     else:
-        manifests = [produce(args.count, args.path, config, images=images)]
-    for made in manifests:
-        print(f"{made['split']}: {made['count']} captchas in {len(made['shards'])} shards in {config.tfrecords_dir}/")
+        todo = list(splits) if args.replace else missing_splits(splits, config)
+        images = write_images(todo, args, config)
+        manifests = [produce(split, config, images=images) for split in todo]
+    for manifest in manifests:
+        split, shards = manifest["split"], len(manifest["shards"])
+        print(f"{split}: {manifest['count']} captchas in {shards} shards in {config.tfrecords_dir}/")
         if images:
-            captcha_show.write_sheet(args.path.with_name(made["split"]), config)
+            write_sheet(split, config)
 
 
 if __name__ == "__main__":

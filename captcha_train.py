@@ -1,49 +1,44 @@
-"""Train the network: read a batch, step, and once in a while report, evaluate and save.
+"""Train the network: read a batch, step, and once in a while evaluate, save and report.
 
     python captcha_train.py
 
-Stop it at any moment and start it again: it goes on from the newest checkpoint and ends with the same weights.
+Stop it at any moment and start it again: it resumes from the newest checkpoint and ends with the same weights.
 """
 
-import contextlib
-import dataclasses
 import functools
-import hashlib
-import json
-import math
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+
+from captcha_cli import parse_args, quiet_import, run, start_litert
+
+with quiet_import(__name__):
+    import keras
+    import tensorflow as tf
 
 import captcha_data
-import captcha_distribute
-import captcha_endless
 import captcha_export
-import captcha_log
 import captcha_model
-import captcha_optimizer
-import captcha_predict
-import captcha_save
-import captcha_show
-import captcha_stream
-from captcha_config import Config, UserError, parse_args, run
+from captcha_config import Config
+from captcha_runs import cluster, optimizer, transfer
+from captcha_runs.checkpoint_files import BEST
+from captcha_runs.checkpoints import Checkpoints
+from captcha_runs.log import Log, misread
+from captcha_sets.draw import TRAIN
+from captcha_sets.replace import belongs
+from captcha_sets.shards import SPLITS, VALIDATION, read_manifest
 
-import keras
-import tensorflow as tf
-from rich.table import Table
+import numpy as np
 
 FIELDS = (
-    "characters", "length", "width", "height", "seed", "tfrecords_dir", "memory_budget", "endless", "workers", "shift",
-    "rotate", "zoom", "channels", "full_size", "label_smoothing", "batch_size", "max_steps", "learning_rate",
-    "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir",
-    "init_from",
+    "characters", "length", "width", "height", "seed", "workers", "images_dir", "tfrecords_dir", "on_the_fly", "shift",
+    "rotate", "zoom", "channels", "input_downsampling", "label_smoothing", "init_from", "batch_size", "max_steps",
+    "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every",
+    "keep_checkpoints", "save_dir",
 )  # fmt: skip
 
 
 def train(config: Config) -> int:
-    """Train up to config.max_steps, going on from the newest checkpoint in config.save_dir where there is one.
+    """Train up to config.max_steps, from the newest checkpoint in config.save_dir where there is one.
 
     Returns:
       The exit status: 0, or 128 + the number of the signal that stopped it.
@@ -51,240 +46,78 @@ def train(config: Config) -> int:
       UserError: the sets or the checkpoint do not fit the config; the loss is not finite; another trainer is at work;
         the last step cannot be saved; another machine of the job is lost, or has another config.
     """
-    strategy, chief = captcha_distribute.choose_strategy(config), captcha_distribute.is_chief()
-    splits = ("validation",) if config.endless else ("train", "validation")
-    manifests = {split: captcha_data.read_manifest(split, config) for split in splits}
-    like = manifests[splits[0]]  # what the training images are like
-    data = {split: captcha_data.fingerprint(manifest) for split, manifest in manifests.items()}
-    data["order"] = captcha_endless.ORDER if config.endless else captcha_stream.order(like, config)
-    folder = Path(config.save_dir)
-    writing = captcha_save.only_trainer(folder) if chief else contextlib.nullcontext()
-    with writing, captcha_distribute.lost_workers_told():
-        about = {
-            "config": dataclasses.asdict(config),
-            "data": data,
-            "drawn_with": {name: like[name] for name in ("fonts", "font_sizes", "source")},
-        }
-        commit = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST) if chief else None
-        if commit:
-            _check_fits(commit, config, data)
-        if config.endless:
-            source = functools.partial(captcha_endless.batches, like)
-        elif captcha_data.fits(like, config):
-            source = functools.partial(captcha_data.training_batches, *captcha_data.load("train", config))
-        else:
-            source = functools.partial(captcha_stream.batches, like)
-        held_out = captcha_data.load("validation", config)
-        validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
-        if any(captcha_data.read_manifest(split, config) != manifests[split] for split in manifests):
-            raise UserError(f"{config.tfrecords_dir}: a set was replaced while it was read; run again")
+    strategy, chief = cluster.choose_strategy(config), cluster.is_chief()
+    splits = (VALIDATION,) if config.on_the_fly else SPLITS
+    manifests = {split: read_manifest(split, config) for split in splits}
+    with cluster.lost_workers_reported(), Checkpoints(config, manifests, chief) as checkpoints:
+        training, validation = open_sets(config, manifests)
+        plan = [config.experiment(), checkpoints.data]
+        step, cycle_start = cluster.from_chief([checkpoints.step, checkpoints.cycle_start], plan, strategy)
 
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = captcha_model.build(config)
-            optimizer = captcha_optimizer.build(model, config)
-        step, best = 0, {"step": 0, "captcha_accuracy": 0.0}
-        if commit:
-            captcha_save.restore(commit, model, optimizer)
-            step, best = commit["step"], commit["best"]
-            if commit["path"].stem != f"{captcha_save.LATEST}-{step}":  # the run was killed between the two saves
-                captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
-            captcha_save.keep(folder, captcha_save.BEST, step, 1)
-        taken = start_from(config.init_from, model, config) if config.init_from and chief and not commit else ""
-        if captcha_distribute.machines() > 1:
-            step = _begin_together(step, model, optimizer, strategy, [config.experiment(), config.max_steps, data])
-        with strategy.scope():
-            train_step = build_train_step(model, optimizer, config)
+            muon = optimizer.build(model, config, cycle_start)
+            train_step = build_train_step(model, muon, config)
+        checkpoints.restore(model, muon)
+        if config.init_from and chief and not step:
+            transfer.start_from(config.init_from, model, config)
+        cluster.broadcast([*model.variables, *muon.variables], strategy)
         forward = functools.partial(captcha_model.forward, model)
-        batches = iter(strategy.distribute_datasets_from_function(functools.partial(source, step, config)))
-        del source  # TensorFlow has its own copy of the images
 
-        any_of = captcha_distribute.agreement(strategy)
-        if not chief:
-            return _follow(batches, train_step, any_of, step, config)
-
-        with captcha_log.Log(folder, config, step) as log, _stop_signals() as caught:
-            device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-            replicas = strategy.num_replicas_in_sync
-            images = f"{'endless' if config.endless else like['count']} images of {config.width}x{config.height}"
-            log.say(f"{images}, {model.count_params()} weights, on {replicas} {device}{'s' * (replicas > 1)}")
-            log.say(f"{'going on from' if step else 'starting at'} step {step}, up to step {config.max_steps}{taken}")
-            first_step = reported = step
-            loss = norm = waited = 0.0
-            trained = log.entries[-1]["seconds"] if log.entries else 0.0
-            stopping, began = False, time.perf_counter()
-            while step < config.max_steps and not stopping:
-                asked = time.perf_counter()
-                batch = _next(batches, config)
-                waited += time.perf_counter() - asked
-                step_loss, step_norm = train_step(*batch)
-                loss, norm = loss + step_loss, norm + step_norm
+        with Log(config, step, len(validation), chief) as log, cluster.stop_signals(strategy) as stop_requested:
+            log.say(introduction(config, manifests, model, cluster.devices(strategy), checkpoints))
+            if step >= config.max_steps:
+                log.say(f"step {step} is reached; a larger --max_steps continues training")
+                return 0
+            batches = log.timed(captcha_data.iterate(strategy, functools.partial(training, step, config)))
+            stopped_by = 0
+            while step < config.max_steps and not stopped_by:
+                images, labels = next(batches)
+                log.add(*train_step(images, labels))
                 step += 1
-                log.advance()
-
-                stopping = any_of(bool(caught))  # looked at once a step: a signal from here on ends the next one
-                ends = stopping or step == config.max_steps
-                evaluate_now = step == config.max_steps or step % config.eval_every == 0
-                save_now = ends or step % config.save_every == 0
+                stopped_by = stop_requested()  # a signal to any machine stops all of them after this step
+                at_end = stopped_by or step == config.max_steps
+                evaluate_now = step % config.eval_every == 0 or step == config.max_steps
+                save_now = step % config.save_every == 0 or at_end
                 if not evaluate_now and not save_now:
                     continue
 
-                # once in a while: a NaN in any step since the last time shows in the sums
-                steps = step - reported
-                loss, norm = float(loss) / steps, float(norm) / steps
-                if not math.isfinite(loss + norm):
-                    raise UserError(
-                        f"the loss or its gradient is not finite between steps {reported + 1} and {step}, which were"
-                        f" not saved; start again with a lower --learning_rate (it is {config.learning_rate})"
-                    )
-                seconds = time.perf_counter() - began
-                rate, trained = steps * config.batch_size / seconds, trained + seconds
-                values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(optimizer.learning_rate)}
-                values |= {"images_per_second": rate, "waiting_for_data": waited / seconds, "seconds": trained}
-
-                # once in a while: how well does it read captchas that it never saw?
-                improved, before, told = False, best, f"step {step}/{config.max_steps}  loss {loss:.4f}"
-                misread = None
+                # once in a while: how well does it read captchas that it has never seen?
+                values = log.averages(step, float(muon.learning_rate))
+                picture = None
                 if evaluate_now:
-                    logits, labels = captcha_model.read_all(forward, validation)
-                    right, characters = (part.numpy() for part in captcha_model.evaluation(logits, labels))
-                    accuracy = float(right.mean())
-                    if improved := not best["step"] or accuracy >= best["captcha_accuracy"]:
-                        best = {"step": step, "captcha_accuracy": accuracy}
-                        best["temperature"] = captcha_model.temperature(logits, labels)
-                    values |= {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
-                    misread = captcha_show.misread(*held_out, logits, config.characters)
-                    told += f"  captcha {accuracy:.2%}  character {characters.mean():.2%} of {len(right)}"
-                    minutes, left = divmod(round((config.max_steps - step) * config.batch_size / rate), 60)
-                    told += f"  {rate:.0f} images/s  {minutes}:{left:02} left"
-                told += log.report(step, values, misread, model if evaluate_now else None)
+                    held_out = captcha_data.evaluation_batches(validation, config.batch_size)
+                    logits, labels = captcha_model.predict(forward, held_out)
+                    values |= checkpoints.judge(step, logits, labels)
+                    picture = misread(validation, logits, config.characters)
 
-                # once in a while: make sure that a stop loses nothing; "saved" means that it is on the disk
-                try:
-                    if improved:
-                        captcha_save.write(folder, captcha_save.BEST, step, model, optimizer, about | {"best": best})
-                        before = best
-                        captcha_save.keep(folder, captcha_save.BEST, step, 1)
-                    if save_now:
-                        captcha_save.write(folder, captcha_save.LATEST, step, model, optimizer, about | {"best": best})
-                        captcha_save.keep(folder, captcha_save.LATEST, step, config.keep_checkpoints)
-                        told += "  saved"
-                except OSError as error:
-                    told += f"  warning: not saved: {error.strerror}"
-                    best = before  # what is recorded as the best is on the disk
-                    if ends:
-                        good = captcha_save.newest(folder, captcha_save.LATEST, captcha_save.BEST)
-                        raise UserError(
-                            f"{folder}: step {step} cannot be saved ({error.strerror}); the last saved is"
-                            f" {good['path'].stem if good else 'none'}; make room, and run the same command again"
-                        ) from error
-                finally:
-                    log.say(told)
-                reported, began = step, time.perf_counter()
-                loss = norm = waited = 0.0
+                # once in a while: make sure that a stop loses nothing, and say so
+                saved = checkpoints.save(step, latest=save_now)
+                log.report(step, values, saved, picture, model if evaluate_now else None)
 
-            if stopping:
-                number = caught[0] if caught else signal.SIGTERM  # that another worker got
-                log.say(f"stopped by {signal.Signals(number).name} after step {step}; run the same command to go on")
-                return 128 + number
-            if step == first_step:
-                log.say(f"step {step} is reached; --max_steps with a larger number trains on")
-                return 0
-            log.say(_summary(config, log.entries, best))
+            checkpoints.check_saved(step)
+            if stopped_by:
+                name = signal.Signals(stopped_by).name
+                log.say(f"stopped by {name} after step {step}; run the same command to resume")
+                return 128 + stopped_by
+            log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
             return 0
 
 
-def _next(batches: Iterator, config: Config) -> tuple:
-    try:
-        return next(batches)
-    except tf.errors.DataLossError as error:  # only a set that is larger than memory is read while training
-        what, where = error.message.partition("\n")[0][-200:], captcha_stream.folder("train", config)
-        raise UserError(f"{where}: cannot be read ({what}); remove it and run again") from error
-    except tf.errors.UnknownError as error:  # of what draws beside the step
-        raise UserError(error.message.partition("UserError: ")[2].partition("\n")[0] or error.message) from error
+def open_sets(config: Config, manifests: dict[str, dict]) -> tuple[Callable, np.memmap]:
+    """The training data, as a function (first_step, config, part, raised) → dataset, and the validation records."""
+    validation = captcha_data.open_pixels(manifests[VALIDATION], config)
+    if config.on_the_fly:
+        return functools.partial(captcha_data.on_the_fly_batches, manifests[VALIDATION]), validation
+    records = captcha_data.open_pixels(manifests[TRAIN], config)
+    return functools.partial(captcha_data.training_batches, records), validation
 
 
-def _begin_together(
-    step: int, model: keras.Model, optimizer: keras.Optimizer, strategy: tf.distribute.Strategy, plan: list
-) -> int:
-    """Take over the chief's values and step. Raises UserError where this machine has another plan than the chief."""
-    ours = int.from_bytes(hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).digest()[:4], "big")
-    with strategy.scope():
-        first_step, plans = (tf.Variable(number, dtype=tf.int64) for number in (step, ours))
-    captcha_distribute.share([*_values(model), *_values(optimizer), first_step, plans], strategy)
-    if int(plans.numpy()) != ours:
-        raise UserError("this worker has another config, or other sets, than the first one; give all of them the same")
-    return int(first_step.numpy())
+def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) -> Callable:
+    """A function (images, labels) → (loss, norm of its gradient), float32 scalars. Each call is one step.
 
-
-def _values(of: keras.Model | keras.Optimizer) -> list[tf.Variable]:
-    return [variable.value for variable in of.variables]
-
-
-def _follow(batches: Iterator, train_step: Callable, any_of: Callable, step: int, config: Config) -> int:
-    """The loop of a machine that is not the chief: the same steps, and no more."""
-    print(f"at step {step}, up to step {config.max_steps}, with the first worker, which evaluates, saves and reports")
-    with _stop_signals() as caught:
-        while step < config.max_steps:
-            train_step(*_next(batches, config))
-            step += 1
-            if any_of(bool(caught)):
-                print(f"stopped after step {step}")
-                return 128 + (caught[0] if caught else signal.SIGTERM)
-    return 0
-
-
-def _summary(config: Config, entries: list[dict], best: dict) -> Table:
-    """What came of it all, and what one may want to do next."""
-    seconds = entries[-1]["seconds"]
-    table = Table.grid(padding=(0, 2))
-    table.add_row("steps", f"{entries[-1]['step']}, in {seconds:.0f} s of training")
-    table.add_row("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}")
-    table.add_row("saved", f"{config.save_dir}/{captcha_save.BEST}-{best['step']}")
-    table.add_row("next", f"python captcha_evaluate.py --save_dir {config.save_dir} --fresh 20000")
-    table.add_row("", f"python captcha_predict.py images/validation --model {config.save_dir}")
-    table.add_row("", f"tensorboard --logdir {config.save_dir}")
-    return table
-
-
-def start_from(name: str, model: keras.Model, config: Config) -> str:
-    """Give a new network the convolutions of a trained one; what says where to look, and what is there, begins anew.
-
-    Training makes kernels longer, and the normalization after them hides it; but a step of the same length would turn
-    them less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350). So each is brought to the length of a new one.
-
-    Args:
-      name: a folder that the trainer saved to, or a model that ships.
-    Returns:
-      What was taken over, in words.
-    Raises:
-      UserError: there is no such checkpoint, or its network has other convolutions.
-    """
-    shipped = captcha_predict.SHIPPED / name
-    folder = shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
-    commit, theirs = captcha_save.best(replace(config, save_dir=str(folder)), ())
-    if theirs.channels != config.channels:
-        given = " ".join(map(str, theirs.channels))
-        raise UserError(f"{folder}: was trained with other channels; use the same: --channels {given}")
-    if theirs.full_size != config.full_size:
-        given = "--full_size" if theirs.full_size else "--no-full_size"
-        raise UserError(f"{folder}: was trained on images of another scale; use the same: {given}")
-    source = captcha_model.build(theirs)
-    captcha_save.restore(commit, source)
-    for ours, trained in zip(model.layers, source.layers, strict=True):
-        if isinstance(ours, keras.layers.Conv2D):
-            length, trained_length = (tf.norm(layer.kernel) for layer in (ours, trained))
-            ours.kernel.assign(trained.kernel * (length / trained_length))
-        elif isinstance(ours, keras.layers.BatchNormalization):
-            ours.gamma.assign(trained.gamma)
-            ours.beta.assign(trained.beta)
-    return f", with the {len(config.channels)} convolutions of {folder}"
-
-
-def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Config) -> Callable:
-    """A function (images, labels) → (loss, norm of its gradient), float32 scalars; each call is one step.
-
-    Each replica has its part of the batch; losses and gradients are added up over all of them.
+    Each replica has its part of the batch; losses and gradients are summed over all of them.
     """
     strategy = tf.distribute.get_strategy()
 
@@ -292,60 +125,59 @@ def build_train_step(model: keras.Model, optimizer: keras.Optimizer, config: Con
         with tf.GradientTape() as tape:
             logits = model(images, training=True)  # [part of the batch, length, classes]
             loss = tf.reduce_sum(captcha_model.loss(logits, labels, config.label_smoothing)) / config.batch_size
-            scaled, scale = optimizer.scale_loss(loss), optimizer.scale_loss(1.0)  # by 1, but for float16
+            scaled, scale = muon.scale_loss(loss), muon.scale_loss(1.0)  # by 1, except for float16
         gradients = tape.gradient(scaled, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))  # Keras adds them up
+        muon.apply_gradients(zip(gradients, model.trainable_variables, strict=True))  # Keras sums them over replicas
         loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *gradients])
         norm = tf.linalg.global_norm(gradients) / scale
-        if config.precision == "float16":  # a step that overflows is left out, and the scale made smaller: all is well
+        if config.precision == "float16":  # a step that overflows is left out, and the scale reduced: all is well
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         return loss, norm
 
     @tf.function(jit_compile=config.xla)
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        same = strategy.run(replica_step, args=(images, labels))  # on every replica
-        return tuple(strategy.experimental_local_results(value)[0] for value in same)
+        results = strategy.run(replica_step, args=(images, labels))
+        return tuple(strategy.experimental_local_results(result)[0] for result in results)  # all replicas agree
 
     return train_step
 
 
-def _check_fits(commit: dict, config: Config, data: dict[str, str]) -> None:
-    """Going on with another experiment than was begun would give the results of neither."""
-    different = config.differences(captcha_save.saved_config(commit))
-    saved = commit["data"]
-    different += [
-        f"the {split} set is another one" for split in ("train", "validation") if data.get(split) != saved.get(split)
+def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, checkpoints: Checkpoints) -> str:
+    """What is about to be trained, and from where."""
+    images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
+    what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
+    step = checkpoints.step
+    if config.init_from and not step:
+        what += f", from the convolutions of {config.init_from}"
+    if checkpoints.is_new_cycle:
+        where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
+    else:
+        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"
+    return f"{what}\n{where} {config.max_steps}"
+
+
+def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
+    """The result, and what one may want to do next."""
+    fresh = " --fresh 20000" if manifest["source"] is None else ""
+    rows = [
+        ("steps", f"{step}, in {seconds:.0f} s of training"),
+        ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
+        ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
+        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir}{fresh}"),
     ]
-    before = saved.get("order", "as an earlier version shuffled them")
-    if data["order"] != before:
-        different.append(f"the images come {data['order']}, came {before} (memory_budget)")
-    if different:
-        raise UserError(
-            f"{commit['path'].with_suffix('')}: cannot be gone on from: {'; '.join(different)}; set that back, or start"
-            " fresh in another folder (--save_dir)"
-        )
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM adds its number to, so that the step under way can be finished and saved."""
-    caught: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, _: caught.append(number))
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if belongs(VALIDATION, config):
+        rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
+    rows.append(("", f"tensorboard --logdir {config.save_dir}"))
+    return "\n".join(f"{name:<5}  {text}" for name, text in rows)
 
 
 def main() -> int:
     config, _ = parse_args(__doc__, FIELDS)
+    start_litert()
     status = train(config)
-    if status == 0 and captcha_distribute.is_chief():
+    if status == 0 and cluster.is_chief():
         (path,) = captcha_export.export(config)
-        print(f"{path}: for captcha_predict.py")
+        print(f"{path}: the exported model, for python -m captcha_predict")
     return status
 
 

@@ -1,0 +1,195 @@
+"""Read captchas: files, folders, bytes, Pillow images, arrays of pixels. It needs no TensorFlow.
+
+import captcha_predict
+captcha_predict.read("captcha.png")                         "2704"
+captcha_predict.read(["a.png", "b.png"])                    ["2704", "0318"]
+captcha_predict.read("captcha.png", details=True)           a Prediction: text, confidence, probabilities
+captcha_predict.read("captcha.png", model="save/letters")   with another model than the default
+
+python -m captcha_predict captcha.png folder/ --json
+"""
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captcha_predict.console import UserError
+from captcha_predict.images import images_in, open_image, resized
+
+import numpy as np
+
+__all__ = ["Prediction", "Reader", "UserError", "find", "load", "read", "shipped"]
+
+MODELS = Path(__file__).parent / "models"
+MODEL = "model.tflite"  # what the trainer leaves in save/
+SAVE = "save"  # the trainer's folder
+DEFAULT = "digits"  # the shipped model that reads where none is named and save/ has none
+DESCRIPTION = "captcha.json"  # the model's description, zipped behind the network
+FORMAT = 2  # of the description; an earlier version's models have other names in it
+BLOCK = 1000  # images taken from the input at a time, so that a million of them do not wait in memory
+CHUNK = 20  # images given to a thread at a time: handing them over one by one would cost as much as decoding
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network reads in an image."""
+
+    text: str
+    confidence: float  # the probability that every character is correct, 0 to 1
+    positions: tuple[dict[str, float], ...]  # for each position, the probability of each character
+
+
+def read(images: Any, model: str | Path | None = None, *, details: bool = False) -> Any:
+    """Read one image, several, or a folder of them.
+
+    Args:
+      images: a path, the bytes of a PNG or JPEG file, a Pillow image, or pixels as images.open_image takes them; or a
+        list of these; or the path of a folder. Images of another size than the model's are resized.
+      model: a .tflite file, a folder that the trainer saved to, or the name of a shipped model ("digits", "letters",
+        "capitals"). The default is the model in save/ of the current folder, or else "digits".
+      details: whether to return Predictions instead of texts.
+    Returns:
+      The text (or Prediction) of one image; for a list, a list in its order; for a folder, a dict by file name.
+    Raises:
+      UserError: an image cannot be read (of a list, the message says which), or there is no such model.
+    """
+    reader = load(model)
+
+    def predict(image: Any) -> str | Prediction:
+        prediction = reader.read(image)
+        return prediction if details else prediction.text
+
+    def predict_item(item: tuple[int, Any]) -> str | Prediction:
+        try:
+            return predict(item[1])
+        except UserError as error:
+            raise UserError(f"image {item[0]} of the list: {error}") from error
+
+    if isinstance(images, list | tuple):
+        return list(parallel_map(predict_item, enumerate(images)))
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        paths = images_in(Path(images))
+        return dict(zip((path.name for path in paths), parallel_map(predict, paths), strict=True))
+    return predict(images)
+
+
+def parallel_map(function: Callable, items: Iterable) -> Iterator:
+    """Yield the function of each item, in order, computed on as many threads as there are cores."""
+    items = iter(items)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while block := list(itertools.islice(items, BLOCK)):
+            chunks = [block[i : i + CHUNK] for i in range(0, len(block), CHUNK)]
+            for results in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
+                yield from results
+
+
+def load(model: str | Path | None = None) -> "Reader":
+    """The reader of a model, named as in `read`. It is loaded once, and again when the file has changed."""
+    path = find(model)
+    return _load(path, path.stat().st_mtime_ns)
+
+
+def find(model: str | Path | None = None) -> Path:
+    """The file of a model, named as in `read`. Raises UserError where there is none of that name."""
+    if model is None:
+        own = Path(SAVE, MODEL)
+        return own.absolute() if own.exists() else MODELS / f"{DEFAULT}.tflite"
+    join = os.path.join  # strings take a third of the time of Paths, and this is done for every image
+    for path in (model, join(model, MODEL), join(MODELS, f"{model}.tflite")):
+        if os.path.isfile(path):
+            return Path(path).absolute()
+    names = ", ".join(shipped())
+    raise UserError(f"{model}: there is no such model; name a .tflite file, a folder with {MODEL}, or one of {names}")
+
+
+def shipped() -> list[str]:
+    """The names of the shipped models."""
+    return sorted(path.stem for path in MODELS.glob("*.tflite"))
+
+
+@functools.lru_cache(maxsize=16)
+def _load(path: Path, modified: int) -> "Reader":
+    return Reader(path)
+
+
+class Reader:
+    """A loaded model. Several threads may call it at once.
+
+    Attributes:
+      characters, length, width, height: the captcha that the model was trained for.
+      description: everything that the file says about the model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError where the file is not a complete model of this project's, or is an earlier version's."""
+        try:
+            self.description, self._network = _unpack(path.read_bytes())
+            if self.description.get("format") != FORMAT:
+                raise UserError(f"{path}: was exported by another version of this project; export it again")
+            captcha = (self.description[name] for name in ("characters", "length", "width", "height"))
+            self.characters, self.length, self.width, self.height = captcha
+            self._idle = [self._interpreter()]  # each serves one call at a time
+            (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()
+            self._pixels, self._logits = pixels["index"], logits["index"]
+            if [*pixels["shape"][1:]] != [self.height, self.width, 3]:
+                raise ValueError("its network takes images of another size than it says")
+            if [*logits["shape"][1:]] != [self.length, len(self.characters)]:
+                raise ValueError("its network gives other logits than it says")
+        except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{path}: is not a complete model ({error}); copy it, or export it, again") from error
+
+    def _interpreter(self) -> Any:
+        # Imported here because it takes 0.2 s, which programs that only open or draw images need not spend.
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=self._network, num_threads=1)
+        interpreter.allocate_tensors()
+        return interpreter
+
+    def read(self, image: Any) -> Prediction:
+        """Read one image, given as `captcha_predict.read` takes it."""
+        image = open_image(Path(image) if isinstance(image, str) else image)
+        pixels = np.asarray(resized(image, (self.width, self.height)))
+        probabilities = softmax(self.logits(pixels[None])[0])  # [length, classes]
+        text = "".join(self.characters[i] for i in probabilities.argmax(axis=-1))
+        positions = tuple(dict(zip(self.characters, row, strict=True)) for row in probabilities.tolist())
+        return Prediction(text, float(probabilities.max(axis=-1).prod()), positions)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Run the network: uint8 [batch, height, width, 3] → calibrated logits, float32 [batch, length, classes]."""
+        try:
+            interpreter = self._idle.pop()
+        except IndexError:  # other threads use them all
+            interpreter = self._interpreter()
+        logits = []
+        for image in np.asarray(images):
+            interpreter.set_tensor(self._pixels, image[None])
+            interpreter.invoke()
+            logits.append(interpreter.get_tensor(self._logits)[0])
+        self._idle.append(interpreter)
+        return np.stack(logits)
+
+
+def _unpack(content: bytes) -> tuple[dict, bytes]:
+    """(description, network) of a .tflite file. Raises ValueError where the network is damaged."""
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        description = json.loads(packed.read(DESCRIPTION))
+    network = content[: description["bytes"]]
+    if hashlib.sha256(network).hexdigest() != description["sha256"]:
+        raise ValueError("its sha256 is wrong")
+    return description, network
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities: the softmax over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

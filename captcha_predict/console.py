@@ -1,0 +1,114 @@
+"""What every command line here shares: errors of one line, their exit status, and progress."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
+
+
+class UserError(Exception):
+    """An error that the user can correct. The message is one line: what is wrong, where, and what to do."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit status 2."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(prog=program(), description=description.partition("\n")[0], allow_abbrev=False)
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def program() -> str:
+    """The name of the running command, as it leads its error messages."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.name
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call a script's `main` and exit with the status it returns.
+
+    A UserError, an OSError or a MemoryError becomes one line on standard error and exit status 2; Ctrl-C becomes
+    status 130. Any other exception is a bug, and keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files are removed
+    try:
+        sys.exit(main())
+    except UserError as error:
+        status, message = 2, f"error: {error}"
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(141)
+    except OSError as error:
+        status, message = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    except MemoryError:
+        status, message = 2, "error: out of memory; use smaller numbers"
+    except KeyboardInterrupt:
+        status, message = 130, "stopped; run the same command again to continue"
+    print(f"{program()}: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what C++ libraries write to standard error; it is shown where what is done inside fails.
+
+    It redirects the whole process, so it is for main programs, before they start threads.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            with open(stderr, "wb", closefd=False) as shown:
+                shutil.copyfileobj(held, shown)
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def track(items: Iterable, total: int, description: str) -> Iterator:
+    """Yield `items` and show on standard error how many of `total` are done, the rate and the time left."""
+    console = Console(stderr=True)
+    return (_bar if console.is_terminal else _lines)(items, total, description, console)
+
+
+def _bar(items: Iterable, total: int, description: str, console: Console) -> Iterator:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    rate = TextColumn("{task.fields[rate]:.0f} images/s")
+    # Lines printed meanwhile appear above the bar, unless standard output goes elsewhere.
+    redirect = sys.stdout.isatty()
+    with Progress(*columns, rate, TimeRemainingColumn(), console=console, redirect_stdout=redirect) as progress:
+        task = progress.add_task(description, total=total, rate=0)
+        for item in items:
+            progress.update(task, advance=1, rate=progress.tasks[task].speed or 0)
+            yield item
+
+
+def _lines(items: Iterable, total: int, description: str, console: Console) -> Iterator:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        now = time.monotonic()
+        if now - last > PLAIN_SECONDS or done == total:
+            last = now
+            rate = done / max(now - start, 1e-9)
+            left = (total - done) / rate
+            line = f"{description}: {done} of {total}, {rate:.0f} images/s, {left:.0f} s left"
+            print(line, file=console.file, flush=True)
+        yield item

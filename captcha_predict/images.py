@@ -1,0 +1,105 @@
+"""Open images from any source: PNG and JPEG by content, within size limits, complete; transparency becomes white.
+
+open_image(source)          an RGB image, or a UserError that says what is wrong
+resized(image, size)        the image at the size that the network takes
+images_in(folder)           the files of a folder, in order
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+from captcha_predict.console import UserError
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_BYTES = 10_000_000  # of a file
+MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold gigabytes of them
+
+
+def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
+    """Read one image.
+
+    Args:
+      source: a file, the bytes of a file, a Pillow image, or pixels: uint8 [height, width] or [height, width, channels]
+        of 1 (grey), 3 (RGB) or 4 (RGB and opacity) channels.
+    Returns:
+      An RGB image, upright.
+    Raises:
+      UserError: the file does not exist, is not a complete PNG or JPEG, or exceeds MAX_BYTES or MAX_PIXELS; or the
+        array is not one of pixels.
+    """
+    name = source if isinstance(source, Path) else "the image"
+    try:
+        image = _opened(source, name)
+        if image.width * image.height > MAX_PIXELS:
+            raise UserError(f"{name}: has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; shrink it")
+        image.load()
+        return _on_white(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{name}: is neither a PNG nor a JPEG; convert it or leave it out") from error
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises a different exception for each kind of damage
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{name}: cannot be read ({reason}); replace it or leave it out") from error
+
+
+def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if not isinstance(source, Path | bytes):
+        kind = type(source).__name__
+        raise UserError(f"the image: is of type {kind}; give a path, bytes, pixels or a Pillow image")
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    if size > MAX_BYTES:
+        raise UserError(f"{name}: has {size} bytes, more than {MAX_BYTES}; make it smaller")
+    content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        return Image.open(content, formats=("PNG", "JPEG"))
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in pixels.shape:
+        raise UserError(
+            f"the array: is {pixels.dtype} {list(pixels.shape)}; give uint8 [height, width] or [height, width,"
+            " channels] of 1, 3 or 4 channels, and several images as a list"
+        )
+    return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16 bits a pixel to 8, where Pillow would clip. Mode "I" may also hold 8-bit values in 32-bit integers."""
+    pixels = np.asarray(image)
+    if image.mode != "I" or pixels.max() > 255:
+        pixels = pixels >> 8
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image at `size`, (width, height) in pixels."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder, by name, without hidden ones. Raises UserError where there is none."""
+    paths = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
+    if not paths:
+        raise UserError(f"{folder}: has no images; put some there, or name another folder")
+    return paths

@@ -1,0 +1,201 @@
+"""The checkpoints of a run: what to resume from, what to keep, which one is the best.
+
+with Checkpoints(config, manifests, chief) as checkpoints:
+    checkpoints.restore(model, optimizer)           the newest, where there is one
+    checkpoints.judge(step, logits, labels)         is this the best so far?
+    checkpoints.save(step, ...)                     on the disk when it returns
+metadata, trained = best(config, fields)            for those who read what was trained
+
+On a machine that is not the chief all of this does nothing.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import captcha_model
+from captcha_cli import UserError
+from captcha_config import Config
+from captcha_runs import checkpoint_files
+from captcha_runs.checkpoint_files import BEST, LATEST
+from captcha_runs.metrics import temperature
+from captcha_sets.files import lock
+from captcha_sets.shards import VALIDATION, fingerprint
+
+import keras
+import numpy as np
+
+HOLDER = ".trainer"  # says which process is training in the folder
+
+
+class Checkpoints:
+    """The checkpoints in config.save_dir, held for this process.
+
+    Attributes:
+      data: split → fingerprint, of the sets that the run uses.
+      step: the step to resume from; 0 where there is no checkpoint.
+      cycle_start: the step at which the learning rate's schedule begins: 0, or where a finished run was continued.
+    """
+
+    def __init__(self, config: Config, manifests: dict[str, dict], chief: bool = True) -> None:
+        self._config, self._chief = config, chief
+        self._folder = Path(config.save_dir)
+        self.data = {split: fingerprint(manifest) for split, manifest in manifests.items()}
+        drawn_with = {name: manifests[VALIDATION][name] for name in ("fonts", "font_sizes", "source")}
+        self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
+        self._metadata: dict | None = None
+        self._best = {"step": 0, "captcha_accuracy": 0.0}
+        self._candidate: dict | None = None  # a better evaluation, not saved yet
+        self._failure: OSError | None = None  # of the last save
+        self._stack = contextlib.ExitStack()
+        self._saved_step = self.step = self.cycle_start = 0
+
+    def __enter__(self) -> "Checkpoints":
+        """Raises UserError: another trainer is at work, or the newest checkpoint does not fit config and sets."""
+        if self._chief:
+            with self._stack:
+                self._hold_folder()
+                self._metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+                if self._metadata:
+                    self._check_fits()
+                self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _hold_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        holder = self._folder / HOLDER
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        busy = f"{self._folder}: {who} is training there; stop it, or name another folder (--save_dir)"
+        self._stack.enter_context(lock(self._folder, "train", busy))
+        holder.write_text(f"process {os.getpid()}", encoding="utf-8")
+        self._stack.callback(holder.unlink, missing_ok=True)
+        checkpoint_files.sweep(self._folder)
+
+    def _check_fits(self) -> None:
+        """Find where to resume. Resuming with another config than the run began with would give the results of neither.
+
+        A run that has reached its last step may be continued with a larger max_steps: its learning rate then begins a
+        new cycle (warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
+        """
+        self.step, self.cycle_start = self._metadata["step"], self._metadata["cycle_start"]
+        saved = saved_config(self._metadata).experiment()
+        ours = self._config.experiment()
+        if self.step >= saved["max_steps"] < ours["max_steps"]:
+            self.cycle_start = self.step
+            saved["max_steps"] = ours["max_steps"]
+        changed = [name for name in ours if ours[name] != saved[name]]
+        different = [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in changed]
+        for split in sorted(self.data.keys() | self._metadata["data"].keys()):
+            if self.data.get(split) != self._metadata["data"].get(split):
+                different.append(f"the {split} split is another one")
+        if different:
+            raise UserError(
+                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {'; '.join(different)}; change that"
+                " back, or start anew in another folder (--save_dir)"
+            )
+
+    @property
+    def is_new_cycle(self) -> bool:
+        """Whether a finished run is continued here."""
+        return 0 < self.step == self.cycle_start < self._config.max_steps
+
+    @property
+    def best(self) -> dict:
+        """The best evaluation so far that is on the disk: step, captcha_accuracy, temperature."""
+        return self._best
+
+    def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
+        """Read the checkpoint to resume from, where there is one. Later saves are of this model and optimizer."""
+        self._model, self._optimizer = model, optimizer
+        if not self._metadata:
+            return
+        checkpoint_files.restore(self._metadata, model, optimizer)
+        self._best, self._saved_step = self._metadata["best"], self.step
+        if self._metadata["path"].stem != f"{LATEST}-{self.step}":  # the run was killed between the two saves
+            self._write(LATEST, self.step, self._best, self._config.keep_checkpoints)
+        checkpoint_files.keep(self._folder, BEST, self.step, 1)
+
+    def judge(self, step: int, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Evaluate predictions of the validation split, and remember whether they are the best; `save` keeps them then.
+
+        Args:
+          logits: float32 [count, length, classes].
+          labels: int32 [count, length].
+        Returns:
+          captcha_accuracy and character_accuracy, 0 to 1.
+        """
+        captchas, characters = captcha_model.evaluation(logits, labels)
+        accuracy = float(captchas.mean())
+        if not self._best["step"] or accuracy >= self._best["captcha_accuracy"]:
+            self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": temperature(logits, labels)}
+        return {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
+
+    def save(self, step: int, *, latest: bool) -> str:
+        """Save the network where it is the best so far, and where `latest` asks for it.
+
+        Returns:
+          What to report: "saved", or a warning where the disk is full; nothing where nothing was to be saved.
+        """
+        if not self._chief:
+            return ""
+        candidate, self._candidate = self._candidate, None
+        try:
+            if candidate:
+                self._write(BEST, step, candidate, 1)
+                self._best = candidate
+            if latest:
+                self._write(LATEST, step, self._best, self._config.keep_checkpoints)
+                self._saved_step = step
+                return "saved"
+        except OSError as error:
+            self._failure = error
+            return f"warning: not saved: {error.strerror}"
+        return ""
+
+    def _write(self, name: str, step: int, best: dict, count: int) -> None:
+        about = self._about | {"best": best, "cycle_start": self.cycle_start}
+        checkpoint_files.write(self._folder, name, step, self._model, self._optimizer, about)
+        checkpoint_files.keep(self._folder, name, step, count)
+
+    def check_saved(self, step: int) -> None:
+        """Raise UserError unless the last step is on the disk."""
+        if not self._chief or self._saved_step == step:
+            return
+        metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+        last = metadata["path"].stem if metadata else "none"
+        raise UserError(
+            f"{self._folder}: step {step} cannot be saved ({self._failure.strerror}); the last checkpoint is {last};"
+            " make room, and run the same command again"
+        ) from self._failure
+
+
+def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
+    """The best checkpoint's metadata, and the config that it was trained with, except for `fields`.
+
+    Raises:
+      UserError: there is no checkpoint in config.save_dir.
+    """
+    folder = Path(config.save_dir)
+    metadata = checkpoint_files.newest(folder, BEST)
+    if not metadata:
+        raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
+    changed = {name: getattr(config, name) for name in fields}
+    return metadata, dataclasses.replace(saved_config(metadata), **changed, precision="float32")
+
+
+def saved_config(metadata: dict) -> Config:
+    """The config that a checkpoint was trained with."""
+    return Config.from_dict(metadata["config"])
+
+
+def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:
+    """Put a checkpoint's weights, without the optimizer's state, into another folder, in place of an earlier best."""
+    own = ("path", "format", "files", "variables", "versions")
+    about = {name: value for name, value in metadata.items() if name not in own}
+    checkpoint_files.write(folder, BEST, metadata["step"], model, None, about)
+    checkpoint_files.keep_only(folder, BEST, metadata["step"])

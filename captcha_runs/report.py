@@ -1,0 +1,155 @@
+"""An evaluation as one HTML page: it opens from the disk, on a phone too, in light and in dark.
+
+write(path, scored, gallery, config, entries)       the page; its layout is in report.html
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from captcha_config import Config
+from captcha_sets.draw import png
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+INK = "#010203"  # what is drawn in it takes the colour of the page's text
+FIRST, SECOND = "#3584e4", "#e66100"  # visible on white and on black, and to people who confuse red and green
+STYLE = {
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "svg.fonttype": "none", "svg.hashsalt": "captcha", "font.family": "sans-serif", "axes.spines.top": False,
+    "axes.spines.right": False,
+}  # fmt: skip
+PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
+
+
+def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Config, entries: list[dict]) -> None:
+    """Write the page.
+
+    Args:
+      scored: as captcha_evaluate.score returns it.
+      gallery: as captcha_evaluate.gallery returns it.
+      config: that the network was trained with.
+      entries: of its training, as log.read returns them; may be empty.
+    Raises:
+      OSError: the page cannot be written.
+    """
+    evaluated = [entry for entry in entries if "captcha_accuracy" in entry]
+    charts = {
+        "confusions": _confusions(scored["confusions"], config.characters),
+        "calibration": _calibration(scored["calibration"]),
+        "training": _training(entries, evaluated) if evaluated else "",
+    }
+    shown = {heading: [_captcha(captcha) for captcha in captchas] for heading, captchas in gallery.items()}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = environment.get_template("report.html").render(
+        scored=scored,
+        config=config,
+        charts=charts,
+        gallery=shown,
+        tables=_tables(scored, config, evaluated),
+        percent=_percent,
+        json=Markup(json.dumps(scored, ensure_ascii=False).replace("<", "\\u003c")),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}"
+
+
+def _tables(scored: dict, config: Config, evaluated: list[dict]) -> dict[str, list]:
+    """The rows of the page's tables."""
+    low, high = scored["interval"]
+    versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    return {
+        "measures": [
+            ("captcha accuracy (every character correct)", _percent(scored["captcha_accuracy"])),
+            ("its 95 % interval", f"{_percent(low)} to {_percent(high)}"),
+            ("character accuracy", _percent(scored["character_accuracy"])),
+            ("captchas", scored["count"]),
+            ("calibration error", _percent(scored["calibration_error"])),
+        ],
+        "by_position": [(i, _percent(share)) for i, share in enumerate(scored["by_position"], 1)],
+        "by_character": [(name, _percent(share)) for name, share in scored["by_character"].items()],
+        "calibration": [
+            (f"{part['confidence']:.4f}", f"{part['accuracy']:.4f}", part["count"]) for part in scored["calibration"]
+        ],
+        "thresholds": [
+            (f"{row['threshold']:.4f}", _percent(row["share_read"]), _percent(row["accuracy"]))
+            for row in scored["thresholds"]
+        ],
+        "training": [
+            (entry["step"], f"{entry['loss']:.4f}", _percent(entry["captcha_accuracy"]), f"{entry['seconds']:.0f}")
+            for entry in evaluated
+        ],
+        "config": list(dataclasses.asdict(config).items()),
+        "versions": list(versions.items()),
+    }
+
+
+def _captcha(captcha: dict) -> dict:
+    return {
+        **captcha,
+        "png": base64.b64encode(png(captcha["image"])).decode(),
+        "by_position": list(zip(captcha["prediction"], captcha["probabilities"], strict=True)),
+    }
+
+
+def _svg(figure: Figure, title: str) -> Markup:
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Title": title})
+    picture = drawn.getvalue()
+    return Markup(picture[picture.index("<svg") :].replace(INK, "currentColor"))
+
+
+def _confusions(confusions: list, characters: str) -> Markup:
+    """The confusion matrix without its diagonal, which would outshine everything else."""
+    counts = np.zeros((len(characters), len(characters)))
+    for truth, prediction, times in confusions:
+        counts[characters.index(truth), characters.index(prediction)] = times
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 5), layout="constrained")
+        axes = figure.subplots()
+        shown = axes.imshow(np.ma.masked_equal(counts, 0), cmap="viridis_r", interpolation="nearest")
+        axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(characters)), yticks=range(len(characters)))
+        axes.set_xticklabels(characters)
+        axes.set_yticklabels(characters)
+        figure.colorbar(shown, label="times")
+        return _svg(figure, "confusion matrix")
+
+
+def _calibration(bins: list[dict]) -> Markup:
+    confidence, accuracy = ([part[name] for part in bins] for name in ("confidence", "accuracy"))
+    lowest = min(*confidence, *accuracy)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([lowest, 1], [lowest, 1], color=INK, linestyle=":", label="perfectly calibrated")
+        axes.plot(confidence, accuracy, "o-", color=FIRST, label="this network")
+        axes.set(xlabel="confidence", ylabel="accuracy")
+        axes.legend(frameon=False)
+        return _svg(figure, "calibration curve")
+
+
+def _training(entries: list[dict], evaluated: list[dict]) -> Markup:
+    """Loss and accuracy over the steps."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        accuracy = [entry["captcha_accuracy"] for entry in evaluated]
+        axes.plot([entry["step"] for entry in evaluated], accuracy, "o-", color=FIRST)
+        axes.set(xlabel="step", ylabel="captcha accuracy (validation)", ylim=(0, 1))
+        axes.yaxis.label.set_color(FIRST)
+        other = axes.twinx()
+        other.plot([entry["step"] for entry in entries], [entry["loss"] for entry in entries], color=SECOND)
+        other.set(ylabel="loss (training)", ylim=(0, None))
+        other.yaxis.label.set_color(SECOND)
+        return _svg(figure, "learning curve")

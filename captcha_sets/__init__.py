@@ -1,0 +1,12 @@
+"""How a set of captchas comes to the disk.
+
+draw        one captcha, seeded
+pool        many captchas, on all cores
+shards      TFRecord files, and the manifest that describes them
+replace     a new split put in the place of an earlier one
+pixels      the decoded images of a split, mapped into memory
+labelled    images that people label themselves
+sheet       look at a split: counts, and a picture of samples
+beam        a split drawn on a cluster, with Apache Beam
+files       files that are complete or absent: checksums, syncs, locks
+"""

@@ -1,0 +1,103 @@
+"""Draw a split on a cluster with Apache Beam: one shard at a time, and last the manifest.
+
+    python -m captcha_sets.beam --splits train --train_count 1000000 --tfrecords_dir gs://bucket/tfrecords
+
+What follows -- goes to Beam, as in ... -- --runner=DataflowRunner --project=... Without a runner it draws on this
+machine. The files are those that captcha_producer.py writes, byte for byte.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from captcha_cli import UserError, parse_args, quiet_import, run
+
+with quiet_import(__name__):
+    from captcha_sets import shards
+
+from captcha_config import Config
+from captcha_sets.draw import check_fonts, draw, png
+from captcha_sets.files import with_checksum
+
+try:
+    import apache_beam as beam
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+except ImportError:
+    beam = None  # an extra
+
+FIELDS = (*shards.DRAWING_FIELDS, "train_count", "validation_count", "images_per_shard", "tfrecords_dir")
+LOCAL_RUNNER = "--runner=FnApiRunner"  # in this process; Beam's own default looks for a server
+
+
+def draw_split(split: str, config: Config, options: list[str]) -> None:
+    """Draw a split. A worker that is lost, or tried again, writes the same bytes in the same place.
+
+    Args:
+      config: tfrecords_dir may be on any file system that Beam knows.
+      options: Beam's own.
+    Raises:
+      UserError: Beam is not installed, or has no such runner; or there is such a split already.
+    """
+    if beam is None:
+        raise UserError("Apache Beam is not installed; pip install apache-beam")
+    check_fonts(config)
+    manifest = FileSystems.join(config.tfrecords_dir, f"{split}.json")
+    if FileSystems.exists(manifest):
+        raise UserError(f"{manifest}: there is a set already; move it away, or set another --tfrecords_dir")
+    plan = shards.plan(split, shards.count_of(split, config), config.images_per_shard)
+    with _pipeline(options) as pipeline:
+        (
+            pipeline
+            | beam.Create(plan)
+            | beam.Reshuffle()  # one shard for each worker that is free, not all for one
+            | "Draw" >> beam.Map(_draw_shard, split, config, shards.versions())
+            | beam.combiners.ToList()
+            | "Describe" >> beam.Map(_write_manifest, manifest, split, config)
+        )
+
+
+def _pipeline(options: list[str]) -> "beam.Pipeline":
+    if not any(option.startswith("--runner") for option in options):
+        options = [LOCAL_RUNNER, *options]
+    try:
+        return beam.Pipeline(options=PipelineOptions(options))
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UserError(f"{' '.join(options)}: Beam refuses it ({str(error).splitlines()[0]})") from error
+
+
+def _draw_shard(part: tuple[str, range], split: str, config: Config, versions: dict[str, str]) -> dict:
+    """Draw a shard on a worker, and copy it to the output; returns its entry in the manifest."""
+    name, indices = part
+    if shards.versions() != versions:
+        raise RuntimeError(f"this worker has {shards.versions()}, but {versions} is needed")
+    drawn = (draw(index, split, config) for index in indices)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        entry = shards.write_shard(path, indices, ((text, png(image)) for text, image in drawn))
+        with open(path, "rb") as source, FileSystems.create(FileSystems.join(config.tfrecords_dir, name)) as target:
+            shutil.copyfileobj(source, target)
+    return entry
+
+
+def _write_manifest(entries: list[dict], path: str, split: str, config: Config) -> None:
+    entries = sorted(entries, key=lambda entry: entry["name"])
+    with FileSystems.create(path) as target:
+        target.write(with_checksum(shards.describe(split, config, entries)).encode())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--splits", nargs="+", choices=shards.SPLITS, default=shards.SPLITS, help="default: both")
+    parser.add_argument("options", nargs="*", metavar="-- OPTION", help="Beam's own options")
+
+
+def main() -> None:
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    for split in dict.fromkeys(args.splits):
+        draw_split(split, config, args.options)
+        print(f"{split}: {shards.count_of(split, config)} captchas in {config.tfrecords_dir}/")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,99 @@
+"""Files that are complete or absent: checksums, syncs, staging folders, and a lock.
+
+write_checksummed(path, values)     a JSON file with a checksum in it
+values = read_checksummed(path)     what was written, or a ValueError
+with staging(folder):               a folder to prepare files in before they are moved into place
+with lock(folder, name, busy):      one process at a time
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from captcha_cli import UserError
+
+import filelock
+
+
+def sha256(path: Path | str, opener: Callable = open) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. The opener may be that of another file system."""
+    digest = hashlib.sha256()
+    with opener(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no such call for folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A new, empty folder. It is removed at the end, with everything that was not moved out of it."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(folder: Path, name: str, busy: str | None = None) -> Iterator[None]:
+    """Hold `folder`/.`name`.lock for this process; a kill releases it.
+
+    Args:
+      busy: the message of the UserError raised where another process holds it; without one, this waits for it.
+    """
+    held = filelock.FileLock(folder / f".{name}.lock", timeout=0 if busy else -1)
+    try:
+        held.acquire()
+    except filelock.Timeout as error:
+        raise UserError(busy) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def write_checksummed(path: Path, values: dict) -> None:
+    """Write a JSON file with a checksum in it. Whatever happens, the file is complete, or as it was before."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(with_checksum(values), encoding="utf-8")
+    sync(new)
+    new.replace(path)
+    sync(path.parent)
+
+
+def read_checksummed(path: Path) -> dict:
+    """What write_checksummed wrote. Raises ValueError where the content is another, OSError as usual."""
+    return verified(path.read_text(encoding="utf-8"))
+
+
+def with_checksum(values: dict) -> str:
+    """JSON with a checksum in it."""
+    return json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def verified(text: str) -> dict:
+    """The values that with_checksum turned into `text`. Raises ValueError where the checksum does not match."""
+    values = json.loads(text)
+    if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
+        raise ValueError("its checksum is wrong")
+    return values
+
+
+def _checksum(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""The images of a split as plain pixels: decoded once, kept beside the set, and mapped into memory.
+
+records = open_pixels(manifest, config)     an array on the disk, of any size; it takes no memory but the page cache
+verified_records(records, index)            some of it, as arrays, checked
+arrays(captchas, size, config)              (text, PNG file) pairs → arrays of images and labels
+grey(images)                                the conversion that the network and the decoded images share
+"""
+
+import hashlib
+import io
+import itertools
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from captcha_cli import UserError, track
+from captcha_config import Config
+from captcha_sets.files import lock, read_checksummed, sync, write_checksummed
+from captcha_sets.shards import check_shards, examples, fingerprint, read_manifest
+
+import numpy as np
+from keras import ops
+from PIL import Image
+
+BLOCK = 256  # images decoded at a time
+
+
+def grey(images):
+    """Convert uint8 [batch, height, width, channels], grey or RGB, to float32 [batch, height, width, 1].
+
+    The values are whole numbers, so that uint8 can hold them.
+    """
+    images, channels = ops.cast(images, "float32"), images.shape[-1]
+    if channels == 1:
+        return images
+    # The mean, as a convolution: in LiteRT this takes a quarter of the time of adding the channels.
+    return ops.round(ops.conv(images, np.full((1, 1, channels, 1), 1 / channels, "float32")))
+
+
+def arrays(captchas: Iterator[tuple[str, bytes]], size: int, config: Config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Decode captchas, `size` of them at a time.
+
+    Args:
+      captchas: (text, PNG file) pairs.
+    Yields:
+      images: uint8 [size, height, width, 3], RGB; the last ones may be fewer.
+      labels: int32 [size, length], positions in config.characters.
+    Raises:
+      UserError: a text is not config.length of config.characters.
+    """
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while batch := list(itertools.islice(captchas, size)):
+            labels = [_labels(text, done + i, config) for i, (text, _) in enumerate(batch)]
+            images = list(pool.map(_decode, (encoded for _, encoded in batch)))
+            done += len(batch)
+            yield np.stack(images), np.array(labels, np.int32)
+
+
+def _decode(encoded: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+
+
+def _labels(text: str, index: int, config: Config) -> list[int]:
+    if len(text) != config.length or not set(text) <= set(config.characters):
+        raise UserError(
+            f"record {index} is labelled {text!r}, which is not {config.length} of the characters"
+            f" {config.characters!r}; make the set again"
+        )
+    return [config.characters.index(character) for character in text]
+
+
+def open_pixels(manifest: dict, config: Config) -> np.memmap:
+    """Map the decoded images of a split into memory. The first call decodes them and writes them beside the set.
+
+    Returns:
+      A read-only array of records, [count]: "labels", int32 [length]; "image", uint8 [height, width, 1], grey; and
+      "checksum", by which verified_records finds a damaged one.
+    Raises:
+      UserError: a shard is missing or damaged, or the set was replaced meanwhile.
+      OSError: the decoded images cannot be written.
+    """
+    split, folder = manifest["split"], _folder(config)
+    check_shards(manifest, config)
+    path = folder / f".{split}.pixels.npy"
+    dtype = _dtype(config)
+    made_of = {"set": fingerprint(manifest), "characters": config.characters, "dtype": str(dtype)}
+    with lock(folder, f"{split}.pixels"):  # another process may be decoding the same split
+        if not _is_complete(path, made_of):
+            _note(path).unlink(missing_ok=True)
+            _write(path, manifest, dtype, config)
+            write_checksummed(_note(path), made_of | {"bytes": path.stat().st_size})
+    return np.load(path, mmap_mode="r")
+
+
+def _folder(config: Config) -> Path:
+    """Beside the set, or in the user's cache where the set is on another file system or a read-only one."""
+    if "://" not in config.tfrecords_dir and os.access(config.tfrecords_dir, os.W_OK):
+        return Path(config.tfrecords_dir)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "captcha-trainer" / hashlib.sha256(config.tfrecords_dir.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _note(path: Path) -> Path:
+    """The file that says what a file of pixels was made of. It is written last, and removed first."""
+    return path.with_suffix(".json")
+
+
+def _dtype(config: Config) -> np.dtype:
+    image = (config.height, config.width, 1)
+    return np.dtype([("checksum", "<u4"), ("labels", "<i4", (config.length,)), ("image", "u1", image)])
+
+
+def _is_complete(path: Path, made_of: dict) -> bool:
+    try:
+        return read_checksummed(_note(path)) == made_of | {"bytes": path.stat().st_size}
+    except (OSError, ValueError):
+        return False
+
+
+def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
+    """Write the records with plain writes: a full disk is an error there, and kills the process in a memory map."""
+    split, start = manifest["split"], 0
+    captchas = track(examples(manifest, config), manifest["count"], f"decoding {split}, once")
+    new = path.with_name(f"{path.name}.new")
+    with open(new, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (manifest["count"],)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for images, labels in arrays(captchas, BLOCK, config):
+            records = np.zeros(len(labels), dtype)
+            records["labels"] = labels
+            records["image"] = grey(images)
+            records["checksum"] = _checksums(records, range(start, start + len(records)))
+            file.write(records.tobytes())
+            start += len(records)
+    if read_manifest(split, config) != manifest:
+        raise UserError(f"{config.tfrecords_dir}: the {split} split was replaced while it was read; run again")
+    sync(new)
+    new.replace(path)
+    sync(path.parent)
+
+
+def _checksums(records: np.ndarray, indices: range | np.ndarray) -> list[int]:
+    """CRC-32 of each record but for its checksum, begun from its index, so that none can stand for another."""
+    content = records.view(np.uint8).reshape(len(records), -1)[:, 4:]
+    return [zlib.crc32(row, int(index)) for row, index in zip(content, indices, strict=True)]
+
+
+def verified_records(records: np.memmap, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Copy some records from the disk.
+
+    Args:
+      records: as open_pixels returns them.
+      index: int64 [batch].
+    Returns:
+      images: uint8 [batch, height, width, 1].
+      labels: int32 [batch, length].
+    Raises:
+      UserError: a record has been damaged since it was decoded.
+    """
+    found = records[index]
+    if _checksums(found, index) != found["checksum"].tolist():
+        path = Path(records.filename)
+        _note(path).unlink(missing_ok=True)
+        raise UserError(f"{path}: was damaged on the disk; run the same command again, which decodes the images anew")
+    return found["image"], found["labels"]
