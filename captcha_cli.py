@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import captcha_predict
 from captcha_config import Config, item_type
-from captcha_predict.console import OneLineParser, UserError, program, quiet_stderr, run, track
+from captcha_predict.console import OneLineParser, UserError, exit_stopped, program, quiet_stderr, run, track
 
 __all__ = ["UserError", "parse_args", "program", "quiet_import", "run", "start_litert", "track"]
 
@@ -67,10 +67,15 @@ def quiet_import(name: str) -> Iterator[None]:
     Args:
       name: __name__ of the calling module; in any other than the main program nothing is held back.
     """
-    if name == "__main__":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still raises in Python
-    with quiet_stderr() if name == "__main__" else contextlib.nullcontext():
+    if name != "__main__":
         yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still raises in Python
+    try:
+        with quiet_stderr():
+            yield
+    except KeyboardInterrupt:
+        exit_stopped()
 
 
 def start_litert() -> None:

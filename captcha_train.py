@@ -62,11 +62,11 @@ def train(config: Config) -> int:
         checkpoints.restore(model, muon)
         if config.init_from and chief and not step:
             transfer.start_from(config.init_from, model, config)
-        cluster.broadcast([*model.variables, *muon.variables], strategy)
+        cluster.broadcast([variable.value for variable in (*model.variables, *muon.variables)], strategy)
         forward = functools.partial(captcha_model.forward, model)
 
         with Log(config, step, len(validation), chief) as log, cluster.stop_signals(strategy) as stop_requested:
-            log.say(introduction(config, manifests, model, cluster.devices(strategy), checkpoints))
+            log.say(introduction(config, manifests, model, cluster.devices(strategy), step, cycle_start))
             if step >= config.max_steps:
                 log.say(f"step {step} is reached; a larger --max_steps continues training")
                 return 0
@@ -142,14 +142,13 @@ def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) 
     return train_step
 
 
-def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, checkpoints: Checkpoints) -> str:
+def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, step: int, cycle_start: int) -> str:
     """What is about to be trained, and from where."""
     images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
     what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
-    step = checkpoints.step
     if config.init_from and not step:
         what += f", from the convolutions of {config.init_from}"
-    if checkpoints.is_new_cycle:
+    if 0 < step == cycle_start < config.max_steps:
         where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
     else:
         where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"

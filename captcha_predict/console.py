@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import faulthandler
 import os
 import shutil
 import signal
@@ -56,9 +57,15 @@ def run(main: Callable[[], int | None]) -> None:
     except MemoryError:
         status, message = 2, "error: out of memory; use smaller numbers"
     except KeyboardInterrupt:
-        status, message = 130, "stopped; run the same command again to continue"
+        exit_stopped()
     print(f"{program()}: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def exit_stopped() -> None:
+    """Exit after Ctrl-C."""
+    print(f"{program()}: stopped; run the same command again to continue", file=sys.stderr)
+    sys.exit(130)
 
 
 @contextlib.contextmanager
@@ -71,14 +78,16 @@ def quiet_stderr() -> Iterator[None]:
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
+        faulthandler.enable(stderr)  # a crash inside, as on a processor that is too old, shows at least where
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             with open(stderr, "wb", closefd=False) as shown:
                 shutil.copyfileobj(held, shown)
             raise
         finally:
+            faulthandler.disable()
             os.dup2(stderr, 2)
             os.close(stderr)
 

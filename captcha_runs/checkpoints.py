@@ -100,11 +100,6 @@ class Checkpoints:
             )
 
     @property
-    def is_new_cycle(self) -> bool:
-        """Whether a finished run is continued here."""
-        return 0 < self.step == self.cycle_start < self._config.max_steps
-
-    @property
     def best(self) -> dict:
         """The best evaluation so far that is on the disk: step, captcha_accuracy, temperature."""
         return self._best
