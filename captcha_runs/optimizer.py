@@ -8,26 +8,70 @@ import keras
 from keras import KerasTensor, Variable, ops
 
 MOMENTUM = 0.9  # in so few steps better than the usual 0.95
+RMS_RATE = 0.2  # size of Muon's updates, so that one learning rate serves AdamW too (https://arxiv.org/abs/2502.16982)
+ITERATIONS = 5  # of the orthogonalization
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of AdamW
+ADAMW_LAYER = "classifier"  # the last layer stays with AdamW
 
 
-class Muon(keras.optimizers.Muon):
-    """Keras's Muon, extended to the kernels of convolutions, which it leaves to AdamW.
+class Muon(keras.optimizers.Optimizer):
+    """Muon for matrices and for the kernels of convolutions; AdamW for the classifier, biases and normalization.
 
-    Muon makes all directions of a matrix's update equally long, so that rare things are learnt as fast as common ones
-    (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). A kernel is taken as the matrix
-    [rows * columns * filters in, filters out]. The three methods are hooks of Keras's own class; requirements.txt
-    pins versions that call them, and a test sees that they do.
+    Muon makes all directions of a matrix's update about equally long, so that rare things are learnt as fast as common
+    ones (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). Keras's own Muon leaves the kernels to AdamW,
+    and differs between the versions of Keras that Python 3.10 and 3.13 take.
     """
 
-    def _should_use_adamw(self, variable: Variable) -> bool:
-        return len(variable.shape) != 4 and super()._should_use_adamw(variable)
+    def build(self, variables: list[Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = [self.add_variable_from_reference(variable, name="momentum") for variable in variables]
+        self._velocities = [
+            None if _is_matrix(variable) else self.add_variable_from_reference(variable, name="velocity")
+            for variable in variables
+        ]
 
-    def zeropower_via_newtonschulz5(self, x: KerasTensor, steps: int) -> KerasTensor:
-        matrix = super().zeropower_via_newtonschulz5(ops.reshape(x, (-1, x.shape[-1])), steps)
-        return ops.reshape(matrix, x.shape)
+    def update_step(self, gradient: KerasTensor, variable: Variable, learning_rate: KerasTensor) -> None:
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        if velocity is None:
+            self._muon_step(gradient, variable, learning_rate, momentum)
+        else:
+            self._adamw_step(gradient, variable, learning_rate, momentum, velocity)
 
-    def lr_adjust(self, x: KerasTensor) -> KerasTensor:
-        return x * self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1]))  # as Keras does for a matrix
+    def _muon_step(self, gradient, variable, learning_rate, momentum) -> None:
+        self.assign_add(momentum, gradient + momentum * (MOMENTUM - 1))
+        nesterov = gradient + MOMENTUM * momentum
+        matrix = ops.reshape(nesterov, (-1, variable.shape[-1]))  # a kernel: [rows * columns * filters in, filters out]
+        update = ops.reshape(orthogonalized(matrix), variable.shape)
+        self.assign_sub(variable, learning_rate * update * RMS_RATE * math.sqrt(max(matrix.shape)))
+
+    def _adamw_step(self, gradient, variable, learning_rate, momentum, velocity) -> None:
+        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); Keras decays the weights apart from it."""
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        rate = learning_rate * ops.sqrt(1 - ops.power(BETA_2, step)) / (1 - ops.power(BETA_1, step))
+        self.assign_add(momentum, (gradient - momentum) * (1 - BETA_1))
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - BETA_2))
+        self.assign_sub(variable, momentum * rate / (ops.sqrt(velocity) + EPSILON))
+
+
+def _is_matrix(variable: Variable) -> bool:
+    return len(variable.shape) > 1 and ADAMW_LAYER not in variable.path
+
+
+def orthogonalized(matrix: KerasTensor) -> KerasTensor:
+    """The matrix [m, n] with singular values near 1: five steps of a quintic Newton-Schulz iteration.
+
+    The coefficients are those of Jordan et al.: they end between 0.7 and 1.2, which is as good, and fast.
+    """
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else ops.transpose(matrix)
+    x = x / (ops.norm(x, axis=(-2, -1), keepdims=True) + 1e-7)  # so that no singular value exceeds 1
+    for _ in range(ITERATIONS):
+        square = x @ ops.transpose(x)
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if wide else ops.transpose(x)
 
 
 class Cycle(keras.optimizers.schedules.LearningRateSchedule):
@@ -54,9 +98,7 @@ def build(model: keras.Model, config: Config, cycle_start: int = 0) -> keras.Opt
     Args:
       cycle_start: the step at which the learning rate's schedule begins.
     """
-    decay = {"weight_decay": config.weight_decay, "adam_weight_decay": config.weight_decay}
-    schedule = Cycle(config, cycle_start)
-    optimizer = Muon(schedule, momentum=MOMENTUM, exclude_layers=["classifier"], **decay)
+    optimizer = Muon(Cycle(config, cycle_start), weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if config.precision == "float16":
         # Its gradients would vanish otherwise (Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740).
