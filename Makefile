@@ -54,6 +54,8 @@ bench: .venv/.done
 	$(RUN) benchmarks/gpu.py
 	$(RUN) benchmarks/scale.py
 	$(RUN) benchmarks/summit.py
+	$(RUN) benchmarks/pixels.py
+	$(RUN) benchmarks/own_style.py
 
 LETTERS := --characters 0123456789abcdefghijklmnopqrstuvwxyz --width 100 --height 60
 CAPITALS := --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ

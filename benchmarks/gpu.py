@@ -1,8 +1,8 @@
-"""Images a second of the step in each precision, with and without XLA, and of the input pipeline alone.
+"""Training steps in images a second, in each precision, with and without XLA; and the input pipeline alone.
 
     python benchmarks/gpu.py [--batch_sizes 128 1024] [--steps 100]
 
-For a GPU; where there is none it measures the CPU, and says so. The sets must be there (make train, or the producer).
+Made for a GPU; without one it measures the CPU, and says so. Needs the splits in tfrecords/ (captcha_producer.py).
 """
 
 import argparse
@@ -15,52 +15,57 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from captcha_cli import quiet_import, run
+
+with quiet_import(__name__):
+    import captcha_train
+
 import captcha_data
-import captcha_distribute
 import captcha_model
-import captcha_optimizer
-import captcha_train
-from captcha_config import PRECISIONS, Config, run
+from captcha_config import PRECISIONS, Config
+from captcha_runs import cluster, optimizer
+from captcha_sets.shards import TRAIN, read_manifest
 
 import keras
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
+WARMUP_CALLS = 10  # not timed: they trace and compile
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 1024])
-    parser.add_argument("--steps", type=int, default=100, help="timed, after 10 that are not")
+    parser.add_argument("--steps", type=int, default=100, help=f"timed, after {WARMUP_CALLS} that are not")
     args = parser.parse_args()
-    captcha_distribute.choose_strategy(Config())
+    cluster.choose_strategy(Config())
     device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    images, labels = captcha_data.load("train", Config())
+    records = captcha_data.open_pixels(read_manifest(TRAIN, Config()), Config())
     table = Table(f"on one {device}", "batch", "images/s")
-    with tf.device(device):
-        for size in args.batch_sizes:
-            config = Config(batch_size=size)
-            batches = iter(captcha_data.training_batches(images, labels, 0, config))
-            table.add_row("input alone", str(size), f"{rate(functools.partial(next, batches), size, args.steps):.0f}")
-            for precision in PRECISIONS:
-                for xla in (False, True):
-                    one = replace(config, precision=precision, xla=xla)
-                    name = precision + (", XLA" if xla else "")
-                    table.add_row(
-                        name, str(size), f"{rate(step_on_one_batch(one, next(batches)), size, args.steps):.0f}"
-                    )
+    for size in args.batch_sizes:
+        config = Config(batch_size=size)
+        batches = iter(captcha_data.training_batches(records, 0, config))
+        table.add_row("input alone", str(size), f"{rate(functools.partial(next, batches), size, args.steps):.0f}")
+        for precision in PRECISIONS:
+            for xla in (False, True):
+                call = step_on_one_batch(replace(config, precision=precision, xla=xla), next(batches))
+                name = precision + (", XLA" if xla else "")
+                table.add_row(name, str(size), f"{rate(call, size, args.steps):.0f}")
     Console(highlight=False).print(table)
 
 
 def step_on_one_batch(config: Config, batch: tuple[tf.Tensor, tf.Tensor]) -> Callable:
+    """A function that trains for one step, always on the same batch, and waits for the device."""
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    step = captcha_train.build_train_step(model, captcha_optimizer.build(model, config), config)
-    return lambda: float(step(*batch)[0])  # waits for the device
+    train_step = captcha_train.build_train_step(model, optimizer.build(model, config), config)
+    return lambda: float(train_step(*batch)[0])
 
 
 def rate(call: Callable, size: int, steps: int) -> float:
-    for _ in range(10):
+    """Images a second, where each call processes `size` of them."""
+    for _ in range(WARMUP_CALLS):
         call()
     began = time.perf_counter()
     for _ in range(steps):

@@ -1,9 +1,9 @@
-"""What the logs cost: blocks of steps with everything on and with everything off, in turns, in one run.
+"""What logging costs: blocks of steps with and without it, in turns, in one run.
 
     python benchmarks/logging_cost.py [--blocks 12]
 
-A block ends as a real one does, with an evaluation on the validation split and, in every second one, with a report to
-log.jsonl and TensorBoard: curves, pictures, histograms. The sets must be there (make train, or the producer).
+A block ends as in training, with an evaluation on the validation split and, where there is a log, with a report to the
+terminal, log.jsonl and TensorBoard: curves, pictures, histograms. Needs the splits in tfrecords/ (captcha_producer.py).
 """
 
 import argparse
@@ -12,17 +12,22 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from captcha_cli import quiet_import, run
+
+with quiet_import(__name__):
+    import captcha_train
+
 import captcha_data
-import captcha_log
 import captcha_model
-import captcha_optimizer
-import captcha_show
-import captcha_train
-from captcha_config import Config, run
+from captcha_config import Config
+from captcha_runs import optimizer
+from captcha_runs.log import Log, misread
+from captcha_sets.shards import SPLITS, read_manifest
 
 import keras
 
@@ -32,44 +37,57 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12, help="of each kind")
     parser.add_argument("--steps", type=int, default=Config.eval_every, help="in a block")
     args = parser.parse_args()
-    config = Config()
+    with tempfile.TemporaryDirectory() as folder:
+        steps, endings = measure(replace(Config(), save_dir=folder), args.blocks, args.steps)
+    off, on = (args.steps * steps[logged] + endings[logged] for logged in (False, True))
+    print(f"without logs: a step {1000 * steps[False]:.1f} ms, an evaluation {1000 * endings[False]:.0f} ms")
+    print(f"with logs:    a step {1000 * steps[True]:.1f} ms, an evaluation and a report {1000 * endings[True]:.0f} ms")
+    print(f"{args.steps} steps and an evaluation: {off:.2f} s without, {on:.2f} s with logs, {on / off - 1:+.2%}")
+
+
+def measure(config: Config, blocks: int, steps: int) -> tuple[dict[bool, float], dict[bool, float]]:
+    """Seconds of a step and of a block's end, each without logs (False) and with them (True).
+
+    These are medians of single steps: whole blocks vary by 15 %, with what else the machine does.
+    """
+    training, validation = (captcha_data.open_pixels(read_manifest(split, config), config) for split in SPLITS)
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    optimizer = captcha_optimizer.build(model, config)
-    train_step = captcha_train.build_train_step(model, optimizer, config)
+    muon = optimizer.build(model, config)
+    train_step = captcha_train.build_train_step(model, muon, config)
     forward = functools.partial(captcha_model.forward, model)
-    batches = iter(captcha_data.training_batches(*captcha_data.load("train", config), 0, config))
-    held_out = captcha_data.load("validation", config)
-    validation = captcha_data.evaluation_batches(*held_out, config.batch_size)
-    steps, endings = {False: [], True: []}, {False: [], True: []}  # seconds
-    with tempfile.TemporaryDirectory() as folder, captcha_log.Log(Path(folder), config, 0) as log:
-        for block in range(2 * args.blocks + 2):
-            logged = block % 4 in (1, 2)  # off, on, on, off: what drifts evenly cancels out
-            taken = []
-            for _ in range(args.steps):
+    step_seconds, ending_seconds = {False: [], True: []}, {False: [], True: []}
+    logged_steps = 0
+
+    with Log(config, 0, len(validation)) as log:
+        plain = iter(captcha_data.training_batches(training, 0, config))
+        timed = log.timed(plain)
+        for block in range(2 * blocks + 2):
+            logged = block % 4 in (1, 2)  # off, on, on, off: a steady drift cancels out
+            seconds = []
+            for _ in range(steps):
                 began = time.perf_counter()
-                loss, norm = train_step(*next(batches))
+                loss, norm = train_step(*next(timed if logged else plain))
                 if logged:
-                    log.advance()
-                taken.append(time.perf_counter() - began)
+                    log.add(loss, norm)
+                seconds.append(time.perf_counter() - began)
+
             began = time.perf_counter()
-            logits, labels = captcha_model.read_all(forward, validation)
-            accuracy = float(captcha_model.evaluation(logits, labels)[0].numpy().mean())
+            held_out = captcha_data.evaluation_batches(validation, config.batch_size)
+            logits, labels = captcha_model.predict(forward, held_out)
+            captchas, characters = captcha_model.evaluation(logits, labels)
             if logged:
-                values = {"loss": float(loss), "gradient_norm": float(norm), "captcha_accuracy": accuracy}
-                values |= {"learning_rate": 0.0, "images_per_second": 0.0, "waiting_for_data": 0.0}
-                values |= {"seconds": 0.0, "character_accuracy": accuracy}
-                misread = captcha_show.misread(*held_out, logits, config.characters)
-                log.report(block * args.steps, values, misread, model)
+                logged_steps += steps
+                values = log.averages(logged_steps, float(muon.learning_rate))
+                values |= {"captcha_accuracy": captchas.mean(), "character_accuracy": characters.mean()}
+                log.report(logged_steps, values, "", misread(validation, logits, config.characters), model)
             if block > 1:  # the first of each kind traces, and opens the files
-                steps[logged] += taken
-                endings[logged].append(time.perf_counter() - began)
-    # Whole blocks vary by 15 %, for what else the machine does; medians of single steps do not.
-    step, ending = ({on: statistics.median(of[on]) for on in of} for of in (steps, endings))
-    off, on = (args.steps * step[on] + ending[on] for on in (False, True))
-    print(f"without logs: a step {1000 * step[False]:.1f} ms, an evaluation {1000 * ending[False]:.0f} ms")
-    print(f"with logs:    a step {1000 * step[True]:.1f} ms, an evaluation and a report {1000 * ending[True]:.0f} ms")
-    print(f"{args.steps} steps and an evaluation: {off:.2f} s without, {on:.2f} s with logs, {on / off - 1:+.2%}")
+                step_seconds[logged] += seconds
+                ending_seconds[logged].append(time.perf_counter() - began)
+    return tuple(
+        {logged: statistics.median(seconds) for logged, seconds in kind.items()}
+        for kind in (step_seconds, ending_seconds)
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How few images of one's own will do? A style that no shipped model saw, with and without --init_from.
+"""How few images of your own are enough? A style that no shipped model has seen, with and without --init_from.
 
     python benchmarks/own_style.py
 
 Draws 2,300 pictures of a made-up counter (another font, stripes, scratches, specks, blur) into own_style/: 300 labelled
-ones to learn from, of which a fifth is for validation, and 2,000 that are held out. Then it runs the commands that the
-README gives, with another seed each time, and scores each result on the 2,000.
+ones to learn from, of which a fifth is for validation, and 2,000 that are held out. Then it runs the commands of the
+guide to images of your own, with another seed each time, and scores each result on the 2,000.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_predict
-from captcha_config import UserError, run
+from captcha_cli import UserError, run, start_litert
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from rich.console import Console
@@ -24,11 +24,11 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 150, 50  # pixels; the producer resizes
-LEARN = 300  # images
+LABELLED = 300  # images to learn from
 
 
 def picture(text: str, rng: random.Random) -> Image.Image:
-    """Four slanted digits, in the font that Pillow brings along (Aileron), on stripes, under scratches and specks."""
+    """Four slanted digits, in the font that comes with Pillow (Aileron), on stripes, under scratches and specks."""
     ink = tuple(rng.randrange(20, 120) for _ in range(3))
     image = Image.new("RGB", (WIDTH, HEIGHT), tuple(rng.randrange(170, 255) for _ in range(3)))
     draw = ImageDraw.Draw(image)
@@ -47,8 +47,9 @@ def picture(text: str, rng: random.Random) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
 
 
-def make(folder: Path, count: int, seed: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def draw_pictures(folder: Path, count: int, seed: str) -> None:
+    """Fill a folder with pictures, named as the producer takes them."""
+    folder.mkdir(parents=True)
     rng = random.Random(seed)
     for i in range(count):
         text = "".join(rng.choices("0123456789", k=4))
@@ -56,7 +57,11 @@ def make(folder: Path, count: int, seed: str) -> None:
 
 
 def script(name: str, *args: object) -> None:
-    subprocess.run([sys.executable, str(ROOT / name), *map(str, args)], check=True, stderr=subprocess.DEVNULL)
+    """Run a script of the project; its errors end this one."""
+    words = [sys.executable, str(ROOT / name), *map(str, args)]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"{name} failed:\n{done.stderr}")
 
 
 def accuracy(model: str, folder: Path) -> float:
@@ -73,24 +78,31 @@ def main() -> None:
     args = parser.parse_args()
     base = Path("own_style")
     if base.exists():
-        raise UserError(f"{base.absolute()}: is there from before; move it away, or run elsewhere")
-    make(base / "my_images", LEARN, "to learn from")
-    make(base / "held_out", args.held_out, "held out")
-    table = Table("seed", "shipped model", f"{LEARN} images, from nothing", f"{LEARN} images, --init_from digits")
+        raise UserError(f"{base.absolute()}: is left from an earlier run; move it away, or run in another folder")
+    start_litert()
+    draw_pictures(base / "my_images", LABELLED, "to learn from")
+    draw_pictures(base / "held_out", args.held_out, "held out")
+    table = Table("seed", "shipped model", f"{LABELLED} images, from nothing", f"{LABELLED} images, --init_from digits")
     shipped = accuracy("digits", base / "held_out")
-    channels = captcha_predict.load("digits").about["config"]["channels"]  # for all, so that the start alone differs
-    records = ("--tfrecords_dir", base / "tfrecords")
     for seed in args.seeds:
-        script("captcha_producer.py", "--source", base / "my_images", "-p", base / "images/train", "--validation", 0.2,
-               *records, "--seed", seed)  # fmt: skip
-        found = []
-        for name, start in (("scratch", ()), ("digits", ("--init_from", "digits"))):
-            save = base / "save" / f"{name}-{seed}"
-            script("captcha_train.py", *records, "--save_dir", save, "--max_steps", args.max_steps, "--rotate", 10,
-                   "--zoom", 0.1, "--seed", seed, "--channels", *channels, *start)  # fmt: skip
-            found.append(accuracy(str(save), base / "held_out"))
-        table.add_row(str(seed), f"{shipped:.2%}", *(f"{share:.2%}" for share in found))
+        trained = [accuracy(str(save), base / "held_out") for save in train(base, seed, args.max_steps)]
+        table.add_row(str(seed), f"{shipped:.2%}", *(f"{share:.2%}" for share in trained))
     Console().print(table)
+
+
+def train(base: Path, seed: int, max_steps: int) -> list[Path]:
+    """Import the labelled images and train on them twice, from nothing and from digits; returns the save folders."""
+    folders = ("--tfrecords_dir", base / f"tfrecords-{seed}", "--images_dir", base / f"images-{seed}")
+    script("captcha_producer.py", "--source", base / "my_images", *folders, "--seed", seed)
+    channels = captcha_predict.load("digits").description["config"][
+        "channels"
+    ]  # in both, so that only the start differs
+    options = ("--max_steps", max_steps, "--rotate", 10, "--zoom", 0.1, "--seed", seed, "--channels", *channels)
+    saves = []
+    for name, start in (("nothing", ()), ("digits", ("--init_from", "digits"))):
+        saves.append(base / "save" / f"{name}-{seed}")
+        script("captcha_train.py", *folders, "--save_dir", saves[-1], *options, *start)
+    return saves
 
 
 if __name__ == "__main__":

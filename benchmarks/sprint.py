@@ -2,10 +2,10 @@
 
     python benchmarks/sprint.py [--seeds 1 2 3 4 5]
 
-The yardstick is a training step of the network this project's ancestor had (128x64 in colour, three 5x5 convolutions of
-48, 64 and 128 filters, a dense layer of 2048, batches of 64), which took 10,000 of them to about 70 %. Machines differ
-and drift, the ratio hardly does. The sets must be there (make train, or the producer). The clock starts before
-the first step, which compiles; evaluation, on the validation split, is not counted.
+The yardstick is a training step of the network that this project's ancestor had (128x64 in colour, three 5x5
+convolutions of 48, 64 and 128 filters, a dense layer of 2048, batches of 64), which took 10,000 of them to about 70 %.
+Machines differ and drift; the ratio hardly does. The clock starts before the first step, which compiles; evaluation,
+on the validation split, is not counted. Needs the splits in tfrecords/ (captcha_producer.py).
 """
 
 import argparse
@@ -18,11 +18,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from captcha_cli import quiet_import, run
+
+with quiet_import(__name__):
+    import captcha_train
+
 import captcha_data
 import captcha_model
-import captcha_optimizer
-import captcha_train
-from captcha_config import Config, run
+from captcha_config import Config
+from captcha_runs import optimizer
+from captcha_sets.shards import SPLITS, read_manifest
 
 import keras
 import numpy as np
@@ -35,7 +40,7 @@ GOALS = (0.70, 0.90, 0.99)
 
 
 def yardstick_seconds(steps: int = 5) -> float:
-    """Seconds of one step of the reference's shape: the median of `steps`, after a first one that traces."""
+    """Seconds of one step of the ancestor's network: the median of `steps`, after a first one that traces."""
     model = keras.Sequential([keras.Input((64, 128, 3))])
     for filters in (48, 64, 128):
         model.add(layers.Conv2D(filters, 5, padding="same", activation="relu"))
@@ -44,9 +49,9 @@ def yardstick_seconds(steps: int = 5) -> float:
     model.add(layers.Dense(2048, activation="relu"))
     model.add(layers.Dense(40))
     model.add(layers.Reshape((4, 10)))
-    optimizer = keras.optimizers.Adam(1e-5)
-    optimizer.build(model.trainable_variables)
-    step = captcha_train.build_train_step(model, optimizer, replace(Config(), label_smoothing=0.0, batch_size=64))
+    adam = keras.optimizers.Adam(1e-5)
+    adam.build(model.trainable_variables)
+    step = captcha_train.build_train_step(model, adam, replace(Config(), label_smoothing=0.0, batch_size=64))
     rng = np.random.default_rng(1)
     images = tf.constant(rng.random((64, 64, 128, 3), np.float32))
     labels = tf.constant(rng.integers(0, 10, (64, 4)), tf.int32)
@@ -58,61 +63,65 @@ def yardstick_seconds(steps: int = 5) -> float:
     return statistics.median(seconds[1:])
 
 
-def sprint(config: Config, sets: dict, eval_every: int) -> tuple[dict[float, float], float, float]:
+def sprint(
+    config: Config, training: np.memmap, validation: np.memmap, eval_every: int
+) -> tuple[dict[float, float], float, float]:
     """Train once. Returns (goal → seconds of training, captcha accuracy at the end, seconds in all)."""
     keras.utils.set_random_seed(config.seed)
     model = captcha_model.build(config)
-    optimizer = captcha_optimizer.build(model, config)
-    step = captcha_train.build_train_step(model, optimizer, config)
-    batches = iter(captcha_data.training_batches(*sets["train"], 0, config))
-    validation = captcha_data.evaluation_batches(*sets["validation"], 500)
+    train_step = captcha_train.build_train_step(model, optimizer.build(model, config), config)
+    batches = iter(captcha_data.training_batches(training, 0, config))
     forward = functools.partial(captcha_model.forward, model)
     reached, seconds, accuracy = {}, 0.0, 0.0
-    for i in range(1, config.max_steps + 1):
+    for step in range(1, config.max_steps + 1):
         began = time.perf_counter()
-        float(step(*next(batches))[0])
+        float(train_step(*next(batches))[0])
         seconds += time.perf_counter() - began
-        if (i % eval_every == 0 and len(reached) < len(GOALS)) or i == config.max_steps:
-            right, _ = captcha_model.evaluation(*captcha_model.read_all(forward, validation))
-            accuracy = float(right.numpy().mean())
+        if (step % eval_every == 0 and len(reached) < len(GOALS)) or step == config.max_steps:
+            logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(validation, 500))
+            captchas, _ = captcha_model.evaluation(logits, labels)
+            accuracy = float(captchas.mean())
             for goal in GOALS:
                 if accuracy >= goal:
                     reached.setdefault(goal, seconds)
     return reached, accuracy, seconds
 
 
-def mean_and_spread(values: list[float], form: str) -> str:
-    """Such as 9.8 ± 0.7: the mean, and the standard deviation of a single one."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{form}} ± {spread:{form}}"
+def mean_and_deviation(values: list[float], form: str) -> str:
+    """Such as 9.8 ± 0.7: the mean, and the standard deviation of a single value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{form}} ± {deviation:{form}}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="one run for each")
-    parser.add_argument("--max_steps", type=int, default=Config().max_steps, help="steps of a run")
-    parser.add_argument("--eval_every", type=int, default=10, help="steps between two looks at the accuracy")
-    parser.add_argument("--tfrecords_dir", default="tfrecords")
+    parser.add_argument("--max_steps", type=int, default=Config.max_steps, help="steps of a run")
+    parser.add_argument("--eval_every", type=int, default=10, help="steps between two evaluations")
+    parser.add_argument("--tfrecords_dir", default=Config.tfrecords_dir)
     args = parser.parse_args()
     config = replace(Config(), max_steps=args.max_steps, tfrecords_dir=args.tfrecords_dir)
-    sets = {split: captcha_data.load(split, config) for split in ("train", "validation")}
+    training, validation = (captcha_data.open_pixels(read_manifest(split, config), config) for split in SPLITS)
     table = Table("seed", "yardstick step", *(f"to {goal:.0%}" for goal in GOALS), "at the end")
     runs = []
     for seed in args.seeds:
         yardstick = yardstick_seconds()
-        reached, accuracy, seconds = sprint(replace(config, seed=seed), sets, args.eval_every)
-        runs.append((yardstick, reached, accuracy, seconds))
-        told = [f"{reached[g]:.1f} s = {reached[g] / yardstick:.1f}" if g in reached else "not" for g in GOALS]
-        table.add_row(str(seed), f"{yardstick:.2f} s", *told, f"{accuracy:.2%} in {seconds:.0f} s")
+        reached, accuracy, seconds = sprint(replace(config, seed=seed), training, validation, args.eval_every)
+        runs.append((yardstick, reached, accuracy))
+        cells = [f"{reached[g]:.1f} s = {reached[g] / yardstick:.1f}" if g in reached else "not" for g in GOALS]
+        table.add_row(str(seed), f"{yardstick:.2f} s", *cells, f"{accuracy:.2%} in {seconds:.0f} s")
+
     means = []
     for goal in GOALS:
-        if any(goal not in reached for _, reached, *_ in runs):
+        if any(goal not in reached for _, reached, _ in runs):
             means.append("not by all")
             continue
-        seconds = mean_and_spread([reached[goal] for _, reached, *_ in runs], ".1f")
-        means.append(f"{seconds} s = {mean_and_spread([reached[goal] / yard for yard, reached, *_ in runs], '.1f')}")
-    ends = f"{mean_and_spread([100 * accuracy for _, _, accuracy, _ in runs], '.2f')} %"
-    table.add_row("mean", mean_and_spread([yardstick for yardstick, *_ in runs], ".2f") + " s", *means, ends)
+        seconds = mean_and_deviation([reached[goal] for _, reached, _ in runs], ".1f")
+        steps = mean_and_deviation([reached[goal] / yardstick for yardstick, reached, _ in runs], ".1f")
+        means.append(f"{seconds} s = {steps}")
+    yardsticks = mean_and_deviation([yardstick for yardstick, *_ in runs], ".2f")
+    ends = mean_and_deviation([100 * accuracy for *_, accuracy in runs], ".2f")
+    table.add_row("mean", f"{yardsticks} s", *means, f"{ends} %")
     Console().print(table)
 
 

@@ -1,9 +1,9 @@
-"""The summit: how well the networks that ship read, how large they are, and how long they take.
+"""How well the shipped networks read, how large they are, and how long they take.
 
     python benchmarks/summit.py [--models digits letters capitals] [--count 100000]
 
-Captchas are drawn for the purpose; no training saw them. Let nothing else run meanwhile. Reading: from the bytes
-of a PNG to the text, on one core: the median of a thousand.
+The captchas are drawn for the purpose; no training saw them. Let nothing else run meanwhile. Reading is from the bytes
+of a PNG file to the text, on one core: the median of a thousand.
 """
 
 import argparse
@@ -13,39 +13,46 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import captcha_evaluate
-import captcha_log
-import captcha_predict
-from captcha_config import Config, run
-from captcha_draw import draw_many
+from captcha_cli import quiet_import, run, start_litert
 
-from reading import milliseconds, stay_on_one_core
+with quiet_import(__name__):
+    import captcha_evaluate
+
+import captcha_predict
+from captcha_config import Config
+from captcha_runs import log
+from captcha_runs.transfer import WEIGHTS
+from captcha_sets.pool import draw_many
+
+from reading import like_model, milliseconds, stay_on_one_core
 from rich.console import Console
 from rich.table import Table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", nargs="+", default=captcha_predict.shipped())
+    parser.add_argument("--models", nargs="+", choices=captcha_predict.shipped(), default=captcha_predict.shipped())
     parser.add_argument("--count", type=int, default=100_000, help="captchas for each")
     args = parser.parse_args()
-    scores = {model: captcha_evaluate.evaluate(Config(), args.count, model) for model in args.models}
+    start_litert()
+    scores = {
+        model: captcha_evaluate.score(captcha_evaluate.predict(Config(), args.count, model)) for model in args.models
+    }
     stay_on_one_core()
     table = Table(
         "model", "captcha accuracy (95 % interval)", "character accuracy", "of", "training", "size", "reading"
     )
-    for model, score in scores.items():
-        reader, folder = captcha_predict.load(model), captcha_predict.SHIPPED / model
-        files = [encoded for _, encoded in draw_many(range(1000), "benchmark", reader.config)]
+    for model, scored in scores.items():
+        files = [encoded for _, encoded in draw_many(range(1000), "benchmark", like_model(model))]
         reading, _ = milliseconds(functools.partial(captcha_predict.read, model=model), files)
-        low, high = score["interval"]
+        low, high = scored["interval"]
         table.add_row(
             model,
-            f"{score['captcha_accuracy']:.3%} ({low:.3%} to {high:.3%})",
-            f"{score['character_accuracy']:.3%}",
-            str(score["count"]),
-            f"{captcha_log.read(folder)[-1]['seconds']:.0f} s",
-            f"{(folder / 'model.tflite').stat().st_size / 1000:.0f} kB",
+            f"{scored['captcha_accuracy']:.3%} ({low:.3%} to {high:.3%})",
+            f"{scored['character_accuracy']:.3%}",
+            str(scored["count"]),
+            f"{log.read(WEIGHTS / model)[-1]['seconds']:.0f} s",
+            f"{captcha_predict.find(model).stat().st_size / 1000:.0f} kB",
             f"{reading:.2f} ms",
         )
     Console().print(table)

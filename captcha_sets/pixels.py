@@ -9,6 +9,7 @@ grey(images)                                the conversion that the network and 
 import hashlib
 import io
 import itertools
+import mmap
 import os
 import zlib
 from collections.abc import Iterator
@@ -92,7 +93,16 @@ def open_pixels(manifest: dict, config: Config) -> np.memmap:
             _note(path).unlink(missing_ok=True)
             _write(path, manifest, dtype, config)
             write_checksummed(_note(path), made_of | {"bytes": path.stat().st_size})
-    return np.load(path, mmap_mode="r")
+    records = np.load(path, mmap_mode="r")
+    if path.stat().st_size > _memory():
+        # Read ahead fills the cache of a file that fits; of a larger one it would read megabytes for each image.
+        records.base.madvise(mmap.MADV_RANDOM)
+    return records
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _folder(config: Config) -> Path:

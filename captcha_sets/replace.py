@@ -43,7 +43,7 @@ def write_split(
     """
     records_dir, images_dir = Path(config.tfrecords_dir), Path(config.images_dir)
     with contextlib.closing(items), contextlib.ExitStack() as stack:
-        for folder in dict.fromkeys(path.absolute() for path in (records_dir, images_dir)):
+        for folder in dict.fromkeys(path.resolve() for path in (records_dir, images_dir)):
             folder.mkdir(parents=True, exist_ok=True)
             busy = f"{folder}: another producer is making {split}; wait for it or stop it"
             stack.enter_context(lock(folder, split, busy))
@@ -62,7 +62,10 @@ def write_split(
 
 
 def check_target(split: str, config: Config, images: bool) -> None:
-    """Raise UserError where writing PNG files would remove a file that is not this set's."""
+    """Raise UserError where writing PNG files would remove a file that is not this set's, or nothing can be written."""
+    for path in (config.tfrecords_dir, config.images_dir):
+        if "://" in path:
+            raise UserError(f"{path}: is not on this machine; set another folder, or draw with captcha_sets.beam")
     folder = Path(config.images_dir, split)
     if not images:
         return
@@ -115,6 +118,8 @@ def _replace_images(split: str, config: Config, new_images: Path | None) -> None
     if new_images:
         (new_images / MARK).write_text(_set_of(config), encoding="utf-8")
         new_images.rename(folder)
+    with contextlib.suppress(UserError):  # somebody else's picture stays
+        sheet_path(split, config).unlink(missing_ok=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

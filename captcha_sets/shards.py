@@ -112,19 +112,24 @@ def describe(split: str, config: Config, shards: list[dict], imported: dict | No
       imported: for imported images, where they came from ("source") and how many had which size ("sizes"); None: drawn.
     """
     count = sum(shard["records"] for shard in shards)
-    captcha = {name: getattr(config, name) for name in DRAWING_FIELDS}
-    if split != TRAIN:
-        captcha["oversample_characters"] = ""
     origin = imported or {"source": None, "sizes": {f"{config.width}x{config.height}": count}}
     return {
         "format": FORMAT,
         "split": split,
         **origin,
         "count": count,
-        **captcha,
+        **_drawing_values(split, config),
         "versions": versions(),
         "shards": shards,
     }
+
+
+def _drawing_values(split: str, config: Config) -> dict:
+    """The values of DRAWING_FIELDS that a split is drawn with, as JSON has them."""
+    values = {name: getattr(config, name) for name in DRAWING_FIELDS}
+    if split != TRAIN:
+        values["oversample_characters"] = ""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def manifest_path(split: str, config: Config) -> str:
@@ -155,14 +160,8 @@ def read_manifest(split: str, config: Config) -> dict:
 
 def differences(manifest: dict, config: Config, names: tuple[str, ...]) -> list[str]:
     """One text for each of the fields that is not the same in the manifest and in the config."""
-    texts = []
-    for name in names:
-        theirs, ours = manifest[name], getattr(config, name)
-        if isinstance(theirs, list):
-            theirs = tuple(theirs)
-        if theirs != ours:
-            texts.append(f"{name} {theirs!r}, not {ours!r}")
-    return texts
+    ours = _drawing_values(manifest["split"], config)
+    return [f"{name} {manifest[name]!r}, not {ours[name]!r}" for name in names if manifest[name] != ours[name]]
 
 
 def open_manifest(split: str, config: Config) -> dict:
@@ -190,18 +189,34 @@ def _read_text(path: str) -> str:
 
 
 def make_command(split: str, config: Config, manifest: dict | None = None) -> str:
-    """The command that makes a split like the config's, in place of the one that `manifest` describes, if any."""
-    imported = manifest and manifest.get("source") is not None
-    words = ["python", "captcha_producer.py"]
-    if manifest is not None:
-        words.append("--replace")
-    words += ["--source", manifest["source"]] if imported else ["--splits", split]
-    names = CAPTCHA_FIELDS if imported else (*DRAWING_FIELDS, f"{split}_count")
-    for name in (*names, "tfrecords_dir", "images_dir"):
-        value = getattr(config, name, None)
-        if value != getattr(Config, name, None):
+    """The command that makes a split like the config's, in place of the one that `manifest` describes, if any.
+
+    Where that one has the config's characters and size, the command makes the same files again.
+    """
+    manifest, replaces = manifest or {}, manifest is not None
+    names = (*DRAWING_FIELDS, f"{split}_count", "images_per_shard")
+    values = {name: getattr(config, name) for name in names}
+    if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
+        values |= {name: manifest[name] for name in DRAWING_FIELDS}
+        values |= {f"{split}_count": manifest["count"], "images_per_shard": manifest["shards"][0]["records"]}
+    imported = manifest.get("source") is not None
+    if imported:
+        values = {name: values[name] for name in CAPTCHA_FIELDS}
+    values["tfrecords_dir"] = config.tfrecords_dir
+    if "://" in config.tfrecords_dir and not imported:
+        words = ["python", "-m", "captcha_sets.beam"]  # the producer writes to this machine alone
+    else:
+        words = ["python", "captcha_producer.py"] + ["--replace"] * replaces
+        values["images_dir"] = config.images_dir
+    if imported:
+        words += ["--source", manifest["source"]]
+    if not imported or manifest.get("splits") == [split]:  # the images of one source may have become both
+        words += ["--splits", split]
+    for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if value != getattr(Config, name):
             words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
-    if config.tfrecords_dir != Config.tfrecords_dir and config.images_dir == Config.images_dir:
+    if values.get("images_dir") == Config.images_dir and config.tfrecords_dir != Config.tfrecords_dir:
         words.append("--no-images")  # that folder is for the pictures of another set
     return shlex.join(map(str, words))
 

@@ -1,8 +1,8 @@
-"""Make the README's pictures: samples, one's own style, the learning curve, the report (that takes Chromium).
+"""Make the pictures of the README and the guides: samples, a style of one's own, learning curves, the report.
 
     python docs/pictures.py
 
-It needs requirements-dev.txt, and Chromium for the last one.
+Needs requirements-dev.txt, and Chromium for the report.
 """
 
 import random
@@ -15,11 +15,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-import captcha_log
-import captcha_predict
+from captcha_cli import UserError, quiet_import, run
+
+with quiet_import(__name__):
+    from captcha_runs import log
+
 from captcha_config import Config
-from captcha_draw import draw
-from captcha_show import contact_sheet
+from captcha_runs.transfer import WEIGHTS
+from captcha_sets.draw import draw
+from captcha_sets.shards import VALIDATION
+from captcha_sets.sheet import contact_sheet
 
 import own_style
 from matplotlib.figure import Figure
@@ -29,7 +34,7 @@ DOCS = Path(__file__).parent
 
 
 def samples() -> None:
-    images = [draw(i, "validation", Config())[1] for i in range(10)]
+    images = [draw(i, VALIDATION, Config())[1] for i in range(10)]
     contact_sheet(images, 5).save(DOCS / "samples.png", optimize=True)
 
 
@@ -40,12 +45,13 @@ def style() -> None:
 
 
 def learning() -> None:
-    """Of the networks that ship, over the seconds of training."""
+    """The accuracy of the shipped networks over the seconds of training."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for name in ("digits", "letters", "capitals"):
-        entries = [e for e in captcha_log.read(captcha_predict.SHIPPED / name) if "captcha_accuracy" in e]
-        axes.plot([e["seconds"] for e in entries], [100 * e["captcha_accuracy"] for e in entries], ".-", label=name)
+        entries = [entry for entry in log.read(WEIGHTS / name) if "captcha_accuracy" in entry]
+        accuracy = [100 * entry["captcha_accuracy"] for entry in entries]
+        axes.plot([entry["seconds"] for entry in entries], accuracy, ".-", label=name)
     axes.set(xlabel="seconds of training on two CPU cores", ylabel="captcha accuracy, %", ylim=(96, 100.1))
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
@@ -53,7 +59,9 @@ def learning() -> None:
 
 
 def report() -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not browser:
+        raise UserError("docs/report.png: is as it was; it takes Chromium, which is not installed")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page = Path(folder, "report.html")
         script = DOCS.parent / "captcha_evaluate.py"
@@ -66,6 +74,10 @@ def report() -> None:
         shown.screenshot(path=DOCS / "report.png")
 
 
-if __name__ == "__main__":
+def main() -> None:
     for picture in (samples, style, learning, report):
         picture()
+
+
+if __name__ == "__main__":
+    run(main)
