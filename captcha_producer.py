@@ -73,7 +73,8 @@ def import_images(
         check_target(split, config, images)
     manifests = []
     for split, part in parts.items():
-        imported = {"source": str(source), "sizes": collections.Counter(image.size for image in part)}
+        sizes = collections.Counter(image.size for image in part)
+        imported = {"source": str(source), "sizes": sizes, "splits": list(parts)}
         files = track(png_files(part, config), len(part), f"importing {split}")
         manifests.append(write_split(files, len(part), split, config, images=images, imported=imported))
     return manifests

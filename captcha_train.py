@@ -157,12 +157,12 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
 
 def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
     """The result, and what one may want to do next."""
-    fresh = " --fresh 20000" if manifest["source"] is None else ""
+    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
     rows = [
         ("steps", f"{step}, in {seconds:.0f} s of training"),
         ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
         ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
-        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir}{fresh}"),
+        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir} {captchas}"),
     ]
     if belongs(VALIDATION, config):
         rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
