@@ -8,6 +8,7 @@ iterate(strategy, dataset_of)                   batches for every device of a ma
 """
 
 import contextlib
+import gc
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -168,13 +169,18 @@ def iterate(strategy: tf.distribute.Strategy, dataset_of: Callable) -> Iterator[
       Whatever Python code in the pipeline raised, as it was raised.
     """
     raised: list[Exception] = []
-    batches = strategy.distribute_datasets_from_function(lambda part: dataset_of(part, raised))
+    batches = iter(strategy.distribute_datasets_from_function(lambda part: dataset_of(part, raised)))
     try:
         yield from batches
     except tf.errors.OpError:
-        if raised:
-            raise raised[0] from None
-        raise
+        if not raised:
+            raise
+    finally:
+        # It is part of a reference cycle. Left until Python ends, it would wait for its threads, and they for Python.
+        del batches
+        gc.collect()
+    if raised:
+        raise raised[0]
 
 
 def evaluation_batches(records: np.memmap, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -5,6 +5,7 @@
 Stop it at any moment and start it again: it resumes from the newest checkpoint and ends with the same weights.
 """
 
+import contextlib
 import functools
 import signal
 from collections.abc import Callable
@@ -65,15 +66,19 @@ def train(config: Config) -> int:
         cluster.broadcast([variable.value for variable in (*model.variables, *muon.variables)], strategy)
         forward = functools.partial(captcha_model.forward, model)
 
-        with Log(config, step, len(validation), chief) as log, cluster.stop_signals(strategy) as stop_requested:
+        with (
+            Log(config, step, len(validation), chief) as log,
+            cluster.stop_signals(strategy) as stop_requested,
+            contextlib.closing(captcha_data.iterate(strategy, functools.partial(training, step, config))) as batches,
+        ):
             log.say(introduction(config, manifests, model, cluster.devices(strategy), step, cycle_start))
             if step >= config.max_steps:
                 log.say(f"step {step} is reached; a larger --max_steps continues training")
                 return 0
-            batches = log.timed(captcha_data.iterate(strategy, functools.partial(training, step, config)))
+            timed_batches = log.timed(batches)
             stopped_by = 0
             while step < config.max_steps and not stopped_by:
-                images, labels = next(batches)
+                images, labels = next(timed_batches)
                 log.add(*train_step(images, labels))
                 step += 1
                 stopped_by = stop_requested()  # a signal to any machine stops all of them after this step

@@ -26,6 +26,7 @@ from keras import ops
 from PIL import Image
 
 BLOCK = 256  # images decoded at a time
+BEGINNING = 4096  # bytes of a file that identify it: its header and the first checksum
 
 
 def grey(images):
@@ -91,8 +92,14 @@ def open_pixels(manifest: dict, config: Config) -> np.memmap:
     with lock(folder, f"{split}.pixels"):  # another process may be decoding the same split
         if not _is_complete(path, made_of):
             _note(path).unlink(missing_ok=True)
-            _write(path, manifest, dtype, config)
-            write_checksummed(_note(path), made_of | {"bytes": path.stat().st_size})
+            new = path.with_name(f"{path.name}.new")
+            try:
+                _write(new, manifest, dtype, config)
+                new.replace(path)
+                sync(folder)
+            finally:
+                new.unlink(missing_ok=True)
+            write_checksummed(_note(path), made_of | _looks(path))
     records = np.load(path, mmap_mode="r")
     if path.stat().st_size > _memory():
         # Read ahead fills the cache of a file that fits; of a larger one it would read megabytes for each image.
@@ -110,7 +117,8 @@ def _folder(config: Config) -> Path:
     if "://" not in config.tfrecords_dir and os.access(config.tfrecords_dir, os.W_OK):
         return Path(config.tfrecords_dir)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "captcha-trainer" / hashlib.sha256(config.tfrecords_dir.encode()).hexdigest()[:16]
+    path = config.tfrecords_dir if "://" in config.tfrecords_dir else os.path.abspath(config.tfrecords_dir)
+    folder = cache / "captcha-trainer" / hashlib.sha256(path.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -127,17 +135,22 @@ def _dtype(config: Config) -> np.dtype:
 
 def _is_complete(path: Path, made_of: dict) -> bool:
     try:
-        return read_checksummed(_note(path)) == made_of | {"bytes": path.stat().st_size}
+        return read_checksummed(_note(path)) == made_of | _looks(path)
     except (OSError, ValueError):
         return False
+
+
+def _looks(path: Path) -> dict:
+    """What tells a file of pixels from one that was cut, or that is another set's, without reading all of it."""
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "beginning": zlib.crc32(file.read(BEGINNING))}
 
 
 def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
     """Write the records with plain writes: a full disk is an error there, and kills the process in a memory map."""
     split, start = manifest["split"], 0
     captchas = track(examples(manifest, config), manifest["count"], f"decoding {split}, once")
-    new = path.with_name(f"{path.name}.new")
-    with open(new, "wb") as file:
+    with open(path, "wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (manifest["count"],)}
         np.lib.format.write_array_header_1_0(file, header)
         for images, labels in arrays(captchas, BLOCK, config):
@@ -149,9 +162,7 @@ def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
             start += len(records)
     if read_manifest(split, config) != manifest:
         raise UserError(f"{config.tfrecords_dir}: the {split} split was replaced while it was read; run again")
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
+    sync(path)
 
 
 def _checksums(records: np.ndarray, indices: range | np.ndarray) -> list[int]:

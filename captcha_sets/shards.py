@@ -272,6 +272,6 @@ def examples(manifest: dict, config: Config) -> Iterator[tuple[str, bytes]]:
             yield text.decode(), encoded
             done += 1
     except tf.errors.OpError as error:
-        reason = error.message.partition("\n")[0][:200]
+        reason = re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", error.message.partition("\n")[0])  # not TensorFlow's operations
         again = f"make the set again: {make_command(split, config, manifest)}"
         raise UserError(f"{split}: cannot be read after {done} records ({reason}); {again}") from error

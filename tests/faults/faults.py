@@ -5,10 +5,10 @@
 Each fault is a run of its own, in processes of its own, on a small captcha: killed, signalled, cut, flipped, filled up
 or mixed up at a place drawn from (seed, number). What came of it is one of
 
-    recovered   the work went on, and its end is that of an undisturbed run, byte for byte
+    recovered   the work continued, and its end is that of an undisturbed run, byte for byte
     refused     one line said what is wrong, status 2, and nothing had changed on the disk
-    lost        something that was acknowledged is gone: must be 0
-    silent      it went on with wrong data, or ended with other weights: must be 0
+    lost        something that was reported as done is gone: must be 0
+    silent      it continued with wrong data, or ended with other weights: must be 0
 
 It ends with a table of these, and with status 1 where anything was lost or silent.
 """
@@ -34,21 +34,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the scripts set it
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+import captcha_data
 import captcha_producer
-import captcha_save
-import captcha_seal
 import captcha_train
-from captcha_config import Config, run
+from captcha_cli import run
+from captcha_config import Config
+from captcha_runs import checkpoint_files
+from captcha_sets.files import read_checksummed, sha256
+from captcha_sets.shards import SPLITS, read_manifest
 
-from conftest import SMALL, files
+from conftest import files, in_folder
 from rich.console import Console
 from rich.table import Table
 
-RUN = replace(SMALL, max_steps=12, eval_every=4, save_every=2)
-SETS = {"train": 100, "validation": 37}
 FORK = multiprocessing.get_context("fork")  # TensorFlow is imported once, here, and started in the children only
 
 
@@ -57,7 +59,7 @@ class Work:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.config = replace(RUN, tfrecords_dir=str(folder / "tfrecords"), save_dir=str(folder / "save"))
+        self.config = in_folder(folder)
 
     def start(self, function: Callable, *args, before: Callable | None = None, **kwargs):
         """A process, like the script's own: one line and a status for an error, what it says in the file `said`."""
@@ -82,8 +84,10 @@ class Work:
         return self.start(captcha_train.train, config or self.config, **how)
 
     def produce(self, seed: int = 1, **how):
-        config = replace(self.config, seed=seed)
-        return self.start(captcha_producer.produce, SETS["train"], self.folder / "images" / "train", config, **how)
+        return self.start(captcha_producer.produce, "train", replace(self.config, seed=seed), **how)
+
+    def decode(self):
+        return self.start(decode, self.config)
 
     def said(self) -> str:
         path = self.folder / "said"
@@ -95,6 +99,14 @@ class Work:
 
     def state(self) -> dict[str, bytes]:
         return {name: content for name, content in files(self.folder).items() if name not in ("said", "save/.trainer")}
+
+    def pixels(self, split: str) -> Path:
+        return self.folder / "tfrecords" / f".{split}.pixels.npy"
+
+
+def decode(config: Config) -> None:
+    for split in SPLITS:
+        captcha_data.open_pixels(read_manifest(split, config), config)
 
 
 def finish(process, seconds: float = 120) -> int:
@@ -111,18 +123,18 @@ class Faults:
     def __init__(self, base: Path):
         self.base = base
         work = Work(base)
-        for split, count in SETS.items():
-            assert finish(work.start(captcha_producer.produce, count, base / "images" / split, work.config)) == 0
+        for split in SPLITS:
+            assert finish(work.start(captcha_producer.produce, split, work.config)) == 0
         self.sets = work.state()
         assert finish(work.train()) == 0, work.said()
         self.end = self.weights(work)
-        self.best = self.weights(work, captcha_save.BEST)
+        self.best = self.weights(work, checkpoint_files.BEST)
 
-    def weights(self, work: Work, name: str = captcha_save.LATEST) -> dict:
+    def weights(self, work: Work, name: str = checkpoint_files.LATEST) -> dict:
         with contextlib.redirect_stderr(io.StringIO()):
-            commit = captcha_save.newest(Path(work.config.save_dir), name)
-        data = {file: sha256 for file, sha256 in commit["files"].items() if ".data" in file}
-        return {"step": commit["step"], "best": commit["best"], "data": data}
+            metadata = checkpoint_files.newest(Path(work.config.save_dir), name)
+        data = {file: digest for file, digest in metadata["files"].items() if ".data" in file}
+        return {"step": metadata["step"], "best": metadata["best"], "data": data}
 
     def outcome(self, work: Work, at_least: int = 0) -> str:
         """Train to the end, and compare it with the undisturbed run's."""
@@ -130,10 +142,10 @@ class Faults:
         if finish(work.train()) != 0:
             return "lost"
         told = work.said()[before:]
-        went_on = int(re.search(r"(?:going on from|starting at) step (\d+)", told)[1])
-        if went_on < at_least:
+        resumed = int(re.search(r"(?:resuming from|starting at) step (\d+)", told)[1])
+        if resumed < at_least:
             return "lost"
-        same = self.weights(work) == self.end and self.weights(work, captcha_save.BEST) == self.best
+        same = self.weights(work) == self.end and self.weights(work, checkpoint_files.BEST) == self.best
         return "recovered" if same else "silent"
 
     def refused(self, work: Work, start: Callable) -> str:
@@ -154,6 +166,13 @@ class Faults:
         process.kill()
         process.join()
         return self.outcome(work, at_least=work.saved())
+
+    def killed_while_decoding(self, work: Work, rng: random.Random) -> str:
+        process = work.decode()
+        time.sleep(rng.random() * 0.8)
+        process.kill()
+        process.join()
+        return self.outcome(work)
 
     def killed_during_a_save(self, work: Work, rng: random.Random) -> str:
         """SIGKILL before the n-th call that changes the folder, in the save of a random step."""
@@ -203,9 +222,9 @@ class Faults:
         return "recovered" if work.state() == self.sets else "silent"
 
     def _set_is_whole(self, work: Work) -> bool:
-        manifest = captcha_seal.read_sealed(work.folder / "tfrecords" / "train.json")
+        manifest = read_checksummed(work.folder / "tfrecords" / "train.json")
         named = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
-        there = {path.name: captcha_seal.sha256(path) for path in (work.folder / "tfrecords").glob("train-*")}
+        there = {path.name: sha256(path) for path in (work.folder / "tfrecords").glob("train-*")}
         return named == there and len(list((work.folder / "images" / "train").glob("*.png"))) == manifest["count"]
 
     # Filled up
@@ -217,7 +236,7 @@ class Faults:
     def disk_full_while_saving(self, work: Work, rng: random.Random) -> str:
         """Full for good from a random save on: it trains to the end, says so and fails; with room it ends the same."""
         limit = rng.randrange(100, 57_000)  # a checkpoint's data file is some 58,000 bytes
-        finish(work.train(replace(work.config, max_steps=4)))
+        finish(work.train(replace(work.config, max_steps=4)))  # and images are decoded
         kept = work.saved()
         path = work.folder / "save"
         for file in path.glob("*"):
@@ -274,13 +293,32 @@ class Faults:
             rng.choice([cut, flip_bits])(file, rng)
         return self.refused(work, work.train)
 
+    def damaged_pixels(self, work: Work, rng: random.Random, how: Callable, what: str) -> str:
+        """Decoded images, or the note about them, are damaged: they are decoded anew, at once or by a second run."""
+        finish(work.decode())
+        path = work.pixels(rng.choice(SPLITS)).with_suffix(what)
+        before = path.read_bytes()
+        how(path, rng)
+        if path.exists() and path.read_bytes() == before:
+            return "recovered"
+        status = finish(work.train())
+        if status == 2:
+            lines = [line for line in work.said().splitlines() if "error: " in line]
+            if len(lines) != 1 or "run the same command again" not in lines[0]:
+                return "lost"
+        elif status != 0:
+            return "lost"
+        return self.outcome(work, at_least=work.saved())
+
     def damaged_set(self, work: Work, rng: random.Random, how: Callable) -> str:
         how(rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord"))), rng)
         return self.refused(work, work.train) if work.state() != self.sets else "recovered"
 
     def damaged_set_after_a_check(self, work: Work, rng: random.Random) -> str:
         """Bits that flip in a file that was checked before: its time and size do not tell."""
-        finish(work.train(replace(work.config, max_steps=2)))
+        finish(work.decode())
+        for split in SPLITS:
+            work.pixels(split).unlink()
         path = rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord")))
         times = path.stat()
         content = bytearray(path.read_bytes())
@@ -291,7 +329,7 @@ class Faults:
         return self.refused(work, work.train)
 
     def damaged_manifest(self, work: Work, rng: random.Random) -> str:
-        path = work.folder / "tfrecords" / f"{rng.choice(sorted(SETS))}.json"
+        path = work.folder / "tfrecords" / f"{rng.choice(SPLITS)}.json"
         values = json.loads(path.read_text())
         rng.choice([cut, flip_bits])(path, rng)
         with contextlib.suppress(ValueError):
@@ -326,8 +364,10 @@ class Faults:
         return outcome if named else "lost"
 
     def changed_config(self, work: Work, rng: random.Random) -> str:
-        finish(work.train(replace(work.config, max_steps=rng.choice([2, 4, 6]))))
-        changes = {"learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "shift": 1,
+        finish(work.train(before=lambda: kill_before_call(rng.randrange(60, 150))))  # in the middle of it
+        if not work.saved():
+            return "recovered"
+        changes = {"max_steps": 20, "learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "shift": 1,
                    "label_smoothing": 0.2, "weight_decay": 0.1, "warmup_steps": 3}  # fmt: skip
         name = rng.choice(sorted(changes))
         return self.refused(work, lambda: work.train(replace(work.config, **{name: changes[name]})))
@@ -350,18 +390,22 @@ class Faults:
     def kinds(self) -> dict[str, Callable]:
         """Name → fault. The same fault at several places is several kinds."""
         single = (
-            "killed_while_training", "killed_during_a_save", "signalled_while_training",
+            "killed_while_training", "killed_while_decoding", "killed_during_a_save", "signalled_while_training",
             "killed_while_producing", "signalled_while_producing", "killed_while_replacing_a_set",
             "disk_full_while_producing", "disk_full_while_saving", "disk_full_on_a_small_disk",
             "all_checkpoints_damaged", "damaged_set_after_a_check", "damaged_manifest", "extra_shard",
             "exchanged_shards", "second_trainer", "changed_config", "changed_characters", "swapped_size", "another_set",
         )  # fmt: skip
         kinds = {name: getattr(self, name) for name in single}
-        files_of = {"data": ".data-00000-of-00001", "index": ".index", "commit": ".json"}
+        files_of = {"data": ".data-00000-of-00001", "index": ".index", "metadata": ".json"}
         for how in (cut, flip_bits, remove):
             for name, what in files_of.items():
                 kinds[f"checkpoint {name} {how.__name__}"] = lambda work, rng, how=how, what=what: (
                     self.damaged_checkpoint(work, rng, how, what)
+                )
+            for name, what in {"pixels": ".npy", "note of pixels": ".json"}.items():
+                kinds[f"{name} {how.__name__}"] = lambda work, rng, how=how, what=what: self.damaged_pixels(
+                    work, rng, how, what
                 )
         for how in (cut, cut_between_records, flip_bits, remove):
             kinds[f"shard {how.__name__}"] = lambda work, rng, how=how: self.damaged_set(work, rng, how)
