@@ -94,7 +94,7 @@ def missing_splits(splits: tuple[str, ...], config: Config) -> list[str]:
         if different and manifest["source"] is None:
             raise UserError(
                 f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; add --replace to draw it anew,"
-                " or set another --tfrecords_dir"
+                " or set another --tfrecords_dir and --images_dir"
             )
         print(f"{split}: {manifest['count']} captchas are in {config.tfrecords_dir}/ already")
     return missing

@@ -16,16 +16,16 @@ from captcha_cli import UserError, parse_args, quiet_import, run
 with quiet_import(__name__):
     from captcha_sets import shards
 
+    try:
+        import apache_beam as beam
+        from apache_beam.io.filesystems import FileSystems
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        beam = None  # an extra
+
 from captcha_config import Config
 from captcha_sets.draw import check_fonts, draw, png
 from captcha_sets.files import with_checksum
-
-try:
-    import apache_beam as beam
-    from apache_beam.io.filesystems import FileSystems
-    from apache_beam.options.pipeline_options import PipelineOptions
-except ImportError:
-    beam = None  # an extra
 
 FIELDS = (*shards.DRAWING_FIELDS, "train_count", "validation_count", "images_per_shard", "tfrecords_dir")
 LOCAL_RUNNER = "--runner=FnApiRunner"  # in this process; Beam's own default looks for a server
@@ -38,13 +38,18 @@ def draw_split(split: str, config: Config, options: list[str]) -> None:
       config: tfrecords_dir may be on any file system that Beam knows.
       options: Beam's own.
     Raises:
-      UserError: Beam is not installed, or has no such runner; or there is such a split already.
+      UserError: Beam is not installed, has no such runner, or does not know the file system; or there is such a split
+        already.
     """
     if beam is None:
         raise UserError("Apache Beam is not installed; pip install apache-beam")
     check_fonts(config)
-    manifest = FileSystems.join(config.tfrecords_dir, f"{split}.json")
-    if FileSystems.exists(manifest):
+    try:
+        manifest = FileSystems.join(config.tfrecords_dir, f"{split}.json")
+        there = FileSystems.exists(manifest)
+    except ValueError as error:
+        raise UserError(f"tfrecords_dir: {error}") from error
+    if there:
         raise UserError(f"{manifest}: there is a set already; move it away, or set another --tfrecords_dir")
     plan = shards.plan(split, shards.count_of(split, config), config.images_per_shard)
     with _pipeline(options) as pipeline:
@@ -64,7 +69,7 @@ def _pipeline(options: list[str]) -> "beam.Pipeline":
     try:
         return beam.Pipeline(options=PipelineOptions(options))
     except (ValueError, ImportError, AttributeError) as error:
-        raise UserError(f"{' '.join(options)}: Beam refuses it ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{' '.join(options)}: Beam refuses it ({' '.join(str(error).split())})") from error
 
 
 def _draw_shard(part: tuple[str, range], split: str, config: Config, versions: dict[str, str]) -> dict:

@@ -15,7 +15,7 @@ from pathlib import Path
 from captcha_cli import UserError, parse_args, quiet_import, run
 
 with quiet_import(__name__):
-    from captcha_sets.shards import examples, open_manifest
+    from captcha_sets.shards import SPLITS, examples, open_manifest
 
 from captcha_config import Config
 
@@ -112,7 +112,7 @@ def contact_sheet(images: Sequence[Image.Image], columns: int, captions: Sequenc
 
 def main() -> None:
     def add_arguments(parser):
-        parser.add_argument("split", help="train or validation")
+        parser.add_argument("split", choices=SPLITS)
 
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     show(args.split, config)

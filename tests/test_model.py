@@ -1,8 +1,18 @@
+"""The network, its loss, and what counts as correct."""
+
 import functools
 from dataclasses import replace
 
+import captcha_data
+import captcha_evaluate
+import captcha_export
 import captcha_model
+from captcha_cli import UserError
 from captcha_config import Config
+from captcha_runs import log
+from captcha_runs.checkpoints import Checkpoints
+from captcha_sets.pixels import grey
+from captcha_sets.shards import SPLITS, VALIDATION, read_manifest
 
 import keras
 import numpy as np
@@ -11,28 +21,50 @@ import tensorflow as tf
 from conftest import SMALL
 
 
-def test_logits_have_a_score_for_each_character_at_each_place():
+def test_logits_have_a_score_for_each_character_at_each_position():
     model = captcha_model.build(Config())
     assert model(np.zeros((3, 64, 128, 1), np.uint8)).shape == (3, 4, 10)
 
 
 @pytest.mark.parametrize(("width", "height", "length"), [(16, 16, 1), (100, 60, 4), (201, 33, 7)])
-def test_any_size_and_length_builds(width, height, length):
+def test_any_size_and_length_can_be_built(width, height, length):
     config = replace(SMALL, width=width, height=height, length=length)
     model = captcha_model.build(config)
     assert model(np.zeros((2, height, width, 1), np.uint8)).shape == (2, length, 4)
 
 
-def test_an_rgb_model_reads_as_the_grey_one_with_its_weights():
-    grey, rgb = captcha_model.build(SMALL), captcha_model.build(SMALL, channels=3)
-    rgb.set_weights(grey.get_weights())
+def test_without_input_downsampling_the_convolutions_see_the_image_at_full_size():
+    shapes = []
+    for input_downsampling in (True, False):
+        model = captcha_model.build(replace(SMALL, input_downsampling=input_downsampling))
+        shapes.append(next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)).output.shape[1:3])
+    assert shapes == [(16, 24), (32, 48)]
+
+
+def test_an_rgb_model_predicts_what_the_grey_one_with_its_weights_does():
+    of_grey, of_rgb = captcha_model.build(SMALL), captcha_model.build(SMALL, channels=3)
+    of_rgb.set_weights(of_grey.get_weights())
     images = np.random.default_rng(1).integers(0, 256, (4, 32, 48, 3), np.uint8)
-    stored = tf.cast(captcha_model.grey(images), tf.uint8)
-    assert np.array_equal(rgb(images).numpy(), grey(stored).numpy())
+    stored = tf.cast(grey(images), tf.uint8)
+    assert np.array_equal(of_rgb(images).numpy(), of_grey(stored).numpy())
 
 
-def test_paler_and_darker_images_read_alike():
-    """Standardized: a captcha of half the contrast gives nearly the same logits."""
+def test_the_network_converts_to_grey_as_the_stored_pixels_were(monkeypatch):
+    """There is one definition; the model calls it for the images of every kind."""
+    shapes = []
+
+    def observed(images):
+        shapes.append(images.shape)
+        return grey(images)
+
+    monkeypatch.setattr(captcha_model, "grey", observed)
+    captcha_model.build(SMALL)
+    captcha_model.build(SMALL, channels=3)
+    assert shapes == [(None, 32, 48, 1), (None, 32, 48, 3)]
+
+
+def test_paler_and_darker_images_give_the_same_logits():
+    """Each image is standardized: a captcha of half the contrast gives nearly the same."""
     model = captcha_model.build(SMALL)
     image = np.random.default_rng(1).integers(0, 128, (1, 32, 48, 1), np.uint8)
     assert np.allclose(model(image), model(image * 2), atol=1e-2)
@@ -48,26 +80,58 @@ def test_the_loss_is_that_of_keras_for_each_captcha():
     assert np.allclose(captcha_model.loss(tf.constant(logits), tf.constant(labels), 0.1), expected, atol=1e-6)
 
 
-def test_a_captcha_is_right_only_if_all_its_characters_are():
+def test_a_captcha_is_correct_only_if_all_its_characters_are():
     labels = tf.constant([[1, 2], [3, 0], [2, 2]])
     logits = tf.one_hot([[1, 2], [3, 1], [0, 1]], 4)
     captchas, characters = captcha_model.evaluation(logits, labels)
-    assert captchas.numpy().tolist() == [True, False, False]
-    assert characters.numpy().tolist() == [[True, True], [True, False], [False, False]]
+    assert captchas.tolist() == [True, False, False]
+    assert characters.tolist() == [[True, True], [True, False], [False, False]]
 
 
-def test_the_score_counts_every_image_once_whatever_the_batches():
-    import captcha_data
-
+@pytest.mark.parametrize("batch_size", [37, 16, 1])
+def test_every_image_is_counted_once_whatever_the_batches(config, batch_size):
+    records = captcha_data.open_pixels(read_manifest(VALIDATION, config), config)
     model = captcha_model.build(SMALL)
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (37, 32, 48, 1), np.uint8)
-    labels = rng.integers(0, 4, (37, 2)).astype("int32")
-    right = np.argmax(model(images), axis=-1) == labels  # in one batch
-    for batch_size in (37, 16, 1):
-        batches = captcha_data.evaluation_batches(images, labels, batch_size)
-        logits, read = captcha_model.read_all(functools.partial(captcha_model.forward, model), batches)
-        captchas, characters = captcha_model.evaluation(logits, read)
-        assert np.array_equal(read, labels)
-        assert np.array_equal(characters, right)
-        assert np.array_equal(captchas, right.all(axis=1))
+    correct = np.argmax(model(records["image"]), axis=-1) == records["labels"]  # in one batch
+    forward = functools.partial(captcha_model.forward, model)
+    logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(records, batch_size))
+    captchas, characters = captcha_model.evaluation(logits, labels)
+    assert np.array_equal(labels, records["labels"])
+    assert np.array_equal(characters, correct)
+    assert np.array_equal(captchas, correct.all(axis=1))
+
+
+@pytest.fixture
+def three_are_wrong(monkeypatch):
+    """Another definition of what is correct: all but the first three captchas, whatever was predicted."""
+
+    def evaluation(logits, labels):
+        captchas = np.arange(len(labels)) >= 3
+        return captchas, np.repeat(captchas[:, None], 2, axis=1)
+
+    monkeypatch.setattr(captcha_model, "evaluation", evaluation)
+
+
+def test_the_trainer_the_log_the_evaluation_and_the_export_mean_the_same_by_correct(config, three_are_wrong):
+    """There is one definition: where it is another one, so are the results of all who use it."""
+    records = captcha_data.open_pixels(read_manifest(VALIDATION, config), config)
+    logits = np.eye(4, dtype=np.float32)[records["labels"]]
+    manifests = {split: read_manifest(split, config) for split in SPLITS}
+    assert Checkpoints(config, manifests).judge(1, logits, records["labels"])["captcha_accuracy"] == 34 / 37
+    assert log.misread(records, logits, config.characters).height < 2 * 32 + 3 * 20  # one row of three
+    results = captcha_evaluate.Results(logits, records["labels"], lambda indices: [], config, "model", "source")
+    assert captcha_evaluate.score(results)["captcha_accuracy"] == 34 / 37
+    assert captcha_evaluate.score(results)["character_accuracy"] == 34 / 37
+
+
+def test_the_8_bit_export_is_compared_by_what_is_correct(monkeypatch):
+    logits, labels = np.zeros((10, 2, 4), np.float32), np.zeros((10, 2), np.int32)
+    other = logits + 1.0
+    captcha_export._compare("int8", other, logits, labels)
+
+    def evaluation(of, labels):
+        return np.full(len(labels), of is logits), None
+
+    monkeypatch.setattr(captcha_model, "evaluation", evaluation)
+    with pytest.raises(UserError, match=r"int8: reads 0\.00% of 10, the checkpoint 100\.00%; not kept"):
+        captcha_export._compare("int8", other, logits, labels)

@@ -1,92 +1,141 @@
-"""Captchas that are drawn beside each step."""
+"""Captchas that are drawn during training, so that none is seen twice."""
 
+import os
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 
 import captcha_data
-import captcha_draw
-import captcha_endless
-import captcha_model
 import captcha_train
-from captcha_config import UserError
+from captcha_cli import UserError
+from captcha_producer import import_images
+from captcha_sets.draw import draw
+from captcha_sets.pixels import grey
+from captcha_sets.shards import read_manifest
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, TRAINING, checkpoint_values, command, options, own_lines, run
+from conftest import SMALL, TRAINING, checkpoint_values, errors, in_folder, options, run, start, wait_for
 
 MANIFEST = {"split": "validation", "source": None, "fonts": [], "font_sizes": [20]}
 
 
-def taken(steps: int, first_step: int = 0, **part: int) -> tuple[np.ndarray, np.ndarray]:
+def batches(steps: int, first_step: int = 0, **part: int) -> list[tuple[np.ndarray, np.ndarray]]:
     part = tf.distribute.InputContext(**part)
-    batches = captcha_endless.batches(MANIFEST, first_step, SMALL, part).take(steps).as_numpy_iterator()
-    return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
+    return list(captcha_data.on_the_fly_batches(MANIFEST, first_step, SMALL, part).take(steps).as_numpy_iterator())
 
 
-def test_captcha_i_of_the_training_split_is_at_its_place(config):
-    images, labels = taken(3)
+def test_a_step_gets_the_next_captchas_of_the_training_split():
+    images, labels = (np.concatenate(column) for column in zip(*batches(3), strict=True))
     assert images.shape == (48, 32, 48, 1) and images.dtype == np.uint8
     for i in (0, 17, 47):
-        text, image = captcha_draw.draw(i, "train", SMALL)
+        text, image = draw(i, "train", SMALL)
         assert "".join(SMALL.characters[label] for label in labels[i]) == text
-        assert np.array_equal(images[i : i + 1], captcha_model.grey(np.asarray(image)[None]))
+        assert np.array_equal(images[i : i + 1], grey(np.asarray(image)[None]))
 
 
-def test_it_goes_on_at_any_step():
-    for whole, rest in zip(taken(3), taken(1, first_step=2), strict=True):
-        assert np.array_equal(whole[-16:], rest)
+def test_the_batches_of_a_step_do_not_depend_on_where_one_began():
+    for through, resumed in zip(batches(3)[2], batches(1, first_step=2)[0], strict=True):
+        assert np.array_equal(through, resumed)
 
 
 def test_machines_draw_a_batch_between_them():
-    whole, _ = taken(1)
-    split = {"num_input_pipelines": 2, "num_replicas_in_sync": 2}
-    parts = [taken(1, **split, input_pipeline_id=i)[0] for i in range(2)]
+    ((whole, _),) = batches(1)
+    job = {"num_input_pipelines": 2, "num_replicas_in_sync": 2}
+    parts = [batches(1, **job, input_pipeline_id=i)[0][0] for i in range(2)]
     assert all(len(part) == 8 for part in parts)
     assert sorted(image.tobytes() for part in parts for image in part) == sorted(image.tobytes() for image in whole)
 
 
-def start(folder, *words) -> subprocess.Popen:
-    """A trainer that has come to step 6."""
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command("captcha_train.py", *words), cwd=folder, text=True, **both)
-    assert any(line.startswith("step 6/") for line in process.stdout)
-    return process
+def test_they_are_drawn_with_the_fonts_and_sizes_of_the_validation_split():
+    other = MANIFEST | {"font_sizes": [14]}
+    images, _ = next(captcha_data.on_the_fly_batches(other, 0, SMALL).as_numpy_iterator())
+    expected = grey(np.asarray(draw(0, "train", replace(SMALL, font_sizes=(14,)))[1])[None])
+    assert np.array_equal(images[:1], expected)
 
 
-def test_a_worker_that_is_killed_ends_the_trainer_with_one_line(folder):
-    process = start(folder, *options(TRAINING, replace(SMALL, max_steps=100_000)), "--endless")
-    subprocess.run(["pkill", "-KILL", "-f", "spawn_main", "-P", str(process.pid)], check=True)
-    _, said = process.communicate(timeout=60)
+UNGUARDED = """
+import sys
+from pathlib import Path
+
+with open("runs.txt", "a") as runs:
+    print("run", file=runs)
+main = sys.modules["__main__"]
+
+import captcha_data
+from captcha_config import Config
+
+manifest = {"split": "validation", "source": None, "fonts": [], "font_sizes": [40]}
+batches = captcha_data.on_the_fly_batches(manifest, 0, Config(workers=2))
+for images, labels in batches.take(2):
+    print(images.shape)
+    for tasks in Path("/proc/self/task").glob("*/children"):
+        for worker in tasks.read_text().split():
+            libraries = Path(f"/proc/{worker}/maps").read_text()
+            assert "_imaging" in libraries  # Pillow, so the worker is at work
+            assert "tensorflow" not in libraries
+            print("worker")
+assert sys.modules["__main__"] is main
+"""
+
+
+def test_a_script_without_a_main_guard_can_train_on_them(tmp_path):
+    """The threads of the pipeline start workers that import neither the script nor TensorFlow."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == 2 * ["(64, 64, 128, 1)", "worker", "worker"]
+    assert (tmp_path / "runs.txt").read_text().split() == ["run"]
+
+
+def test_a_killed_worker_ends_the_trainer_with_one_line(folder):
+    words = (*options(TRAINING, replace(SMALL, max_steps=100_000)), "--on_the_fly", "--workers", 1)
+    process = start("captcha_train.py", *words, cwd=folder)
+    wait_for(process, "step 6/")
+    (worker,) = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(worker), signal.SIGKILL)
+    _, stderr = process.communicate()
     assert process.returncode == 2
-    assert own_lines(said) == [
+    assert errors(stderr) == [
         "captcha_train.py: error: a process that draws was killed; make room in memory, or use fewer (--workers)"
     ]
 
 
-def test_training_needs_no_training_set_and_killed_ends_as_undisturbed(config, folder):
-    for path in (folder / "tfrecords").glob("train*"):
+def test_it_needs_no_training_split_and_killed_ends_with_the_weights_of_an_undisturbed_run(config, folder):
+    for path in (folder / "tfrecords").glob("*train*"):
         path.unlink()
-    words = (*options(TRAINING, replace(config, max_steps=30)), "--endless", "--save_dir")
-    process = start(folder, *words, "killed")
+    words = (
+        *options(TRAINING, replace(config, max_steps=20, eval_every=20)),
+        "--on_the_fly",
+        "--workers",
+        1,
+        "--save_dir",
+    )
+    process = start("captcha_train.py", *words, "killed", cwd=folder)
+    wait_for(process, "step 6/")
     process.kill()
-    process.communicate()
+    process.wait()
     for save in ("killed", "undisturbed"):
         done = run("captcha_train.py", *words, save, cwd=folder)
         assert done.returncode == 0, done.stderr
-        assert "endless images of 48x32" in done.stdout
-        assert ("going on from step" in done.stdout) == (save == "killed")
-    assert checkpoint_values(folder / "killed", "ckpt-30") == checkpoint_values(folder / "undisturbed", "ckpt-30")
+        assert "on-the-fly images of 48x32" in done.stdout
+        assert ("resuming from step" in done.stdout) == (save == "killed")
+    assert checkpoint_values(folder / "killed", "ckpt-20") == checkpoint_values(folder / "undisturbed", "ckpt-20")
 
 
-def test_a_run_does_not_become_endless(config):
-    captcha_train.train(replace(config, max_steps=2))
-    with pytest.raises(UserError, match="endless is True, was False; the train set is another one"):
-        captcha_train.train(replace(config, max_steps=4, endless=True))
+def test_a_run_that_began_with_a_training_split_does_not_go_over_to_them(trained):
+    config = replace(in_folder(trained), on_the_fly=True, max_steps=20)
+    with pytest.raises(
+        UserError, match="on_the_fly is True, was False; the train split is another one; change that ba"
+    ):
+        captcha_train.train(config)
 
 
-def test_images_of_ones_own_cannot_be_drawn(config, monkeypatch):
-    manifest = captcha_data.read_manifest("validation", config) | {"source": "photos"}
-    monkeypatch.setattr(captcha_data, "read_manifest", lambda split, config: manifest)
-    with pytest.raises(UserError, match="endless: the validation set has the images of photos, which cannot be drawn"):
-        captcha_train.train(replace(config, endless=True))
+def test_imported_images_cannot_be_drawn(folder, config):
+    (folder / "images" / "validation").rename(folder / "photos")
+    import_images(folder / "photos", ("validation",), config, images=False)
+    assert read_manifest("validation", config)["source"] is not None
+    with pytest.raises(UserError, match=r"on_the_fly: the validation split was imported from .*/photos, so nothing"):
+        captcha_train.train(replace(config, on_the_fly=True))

@@ -7,16 +7,18 @@ import pty
 import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from pathlib import Path
 
 import captcha_predict
-from captcha_config import Config, UserError
-from captcha_draw import draw, png
+from captcha_config import Config
+from captcha_predict import UserError
+from captcha_sets.draw import draw, png
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, run
+from conftest import ROOT, command, errors, run
 from PIL import Image
 
 LETTERS = Config(characters="0123456789abcdefghijklmnopqrstuvwxyz", width=100, height=60)
@@ -46,15 +48,15 @@ def images(captchas, tmp_path):
 
 @pytest.fixture(scope="module")
 def usual(captchas):
-    """What the model reads in the Pillow images."""
+    """What the default model reads in the Pillow images."""
     return captcha_predict.read([image for _, image in captchas], model="digits")
 
 
 @pytest.mark.parametrize(("model", "config"), [("digits", Config()), ("letters", LETTERS), ("capitals", CAPITALS)])
-def test_the_shipped_model_reads_what_it_never_saw(model, config):
+def test_a_shipped_model_reads_captchas_that_it_never_saw(model, config):
     drawn = [draw(i, "test of the shipped models", config) for i in range(400)]
-    read = captcha_predict.read([image for _, image in drawn], model=model)
-    assert sum(text == seen for (text, _), seen in zip(drawn, read, strict=True)) >= 0.96 * 400
+    texts = captcha_predict.read([image for _, image in drawn], model=model)
+    assert sum(truth == text for (truth, _), text in zip(drawn, texts, strict=True)) >= 0.96 * 400
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_a_list_answers_in_its_order_and_a_folder_by_name(images, usual):
     assert captcha_predict.read(images) == dict(zip((path.name for path in paths), usual, strict=True))
 
 
-def test_of_a_list_it_is_said_which_one_cannot_be_read(images):
+def test_an_error_says_which_image_of_a_list_cannot_be_read(images):
     with pytest.raises(UserError, match="image 2 of the list: the image: is neither a PNG nor a JPEG"):
         captcha_predict.read([images / "00.png", images / "01.png", b"text", images / "02.png"])
 
@@ -96,14 +98,15 @@ def test_an_image_of_another_size_is_resized(captchas, usual):
     assert np.mean(same) > 0.9
 
 
-def test_the_confidence_is_the_product_of_the_characters_own(captchas):
-    for reading in captcha_predict.read([image for _, image in captchas], details=True):
-        assert [max(place, key=place.get) for place in reading.characters] == list(reading.text)
-        assert [sum(place.values()) for place in reading.characters] == pytest.approx([1] * 4, abs=1e-5)
-        assert reading.confidence == pytest.approx(np.prod([max(place.values()) for place in reading.characters]))
+def test_the_confidence_is_the_product_of_the_positions_largest_probabilities(captchas):
+    for prediction in captcha_predict.read([image for _, image in captchas], details=True):
+        largest = [max(position.values()) for position in prediction.positions]
+        assert [max(position, key=position.get) for position in prediction.positions] == list(prediction.text)
+        assert [sum(position.values()) for position in prediction.positions] == pytest.approx([1] * 4, abs=1e-5)
+        assert prediction.confidence == pytest.approx(np.prod(largest))
 
 
-def test_what_is_hardly_a_captcha_gets_little_confidence():
+def test_an_image_that_is_not_a_captcha_gets_little_confidence():
     noise = np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
     assert captcha_predict.read(noise, details=True).confidence < 0.5
 
@@ -122,44 +125,62 @@ def test_many_threads_read_as_one_does(captchas, usual):
     assert all(texts == usual for texts in found.values()) and len(found) == 8
 
 
-def test_the_model_is_the_one_named_or_that_in_save_or_the_one_that_ships(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert captcha_predict.load().config.characters == "0123456789"
+def test_the_model_is_the_one_named_or_that_in_save_or_the_default(tmp_path):
+    assert captcha_predict.load().characters == "0123456789"
     (tmp_path / "save").mkdir()
     (tmp_path / "save" / "model.tflite").write_bytes(captcha_predict.find("letters").read_bytes())
-    assert captcha_predict.load().config.characters == LETTERS.characters
-    assert captcha_predict.load("digits").config.characters == "0123456789"
-    assert captcha_predict.load("save").config == captcha_predict.load("save/model.tflite").config
+    assert captcha_predict.load().characters == LETTERS.characters
+    assert captcha_predict.load("digits").characters == "0123456789"
+    assert captcha_predict.load("save").description == captcha_predict.load("save/model.tflite").description
     assert captcha_predict.load("save") is captcha_predict.load("save")  # loaded once
+
+
+def test_a_reader_says_what_captchas_it_reads():
+    reader = captcha_predict.load("letters")
+    assert (reader.characters, reader.length, reader.width, reader.height) == (LETTERS.characters, 4, 100, 60)
 
 
 def test_a_retrained_model_is_noticed(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(captcha_predict.find("letters").read_bytes())
-    assert captcha_predict.load(path).config.length == 4
+    assert captcha_predict.load(path).characters == LETTERS.characters
     path.write_bytes(captcha_predict.find("digits").read_bytes())
     os.utime(path, ns=(1, 1))
-    assert captcha_predict.load(path).config.characters == "0123456789"
+    assert captcha_predict.load(path).characters == "0123456789"
+
+
+def with_description(**values) -> bytes:
+    """The default model with other values in its description."""
+    description, network = captcha_predict._unpack(captcha_predict.find("digits").read_bytes())
+    packed = io.BytesIO()
+    packed.write(network)
+    with zipfile.ZipFile(packed, "a") as file:
+        file.writestr(captcha_predict.DESCRIPTION, json.dumps(description | values))
+    return packed.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("nowhere", "there is no such model; name a .tflite file, a folder with model.tflite, or one of capitals, "),
-        ("half.tflite", "half.tflite: is no whole model"),
-        ("flipped.tflite", "flipped.tflite: is no whole model"),
-        ("text.tflite", "text.tflite: is no whole model"),
+        ("half.tflite", "half.tflite: is not a complete model"),
+        ("flipped.tflite", "flipped.tflite: is not a complete model"),
+        ("text.tflite", "text.tflite: is not a complete model"),
+        ("size.tflite", "size.tflite: is not a complete model (its network takes images of another size than it says)"),
+        ("earlier.tflite", "earlier.tflite: was exported by another version of this project; export it again"),
     ],
-)  # fmt: skip
-def test_what_is_no_model_is_refused(tmp_path, monkeypatch, model, said):
-    monkeypatch.chdir(tmp_path)
-    whole = captcha_predict.find("digits").read_bytes()
-    (tmp_path / "half.tflite").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "flipped.tflite").write_bytes(whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:])
+)
+def test_a_file_that_is_not_a_model_is_refused(tmp_path, model, message):
+    complete = captcha_predict.find("digits").read_bytes()
+    flipped = complete[:100_000] + bytes([complete[100_000] ^ 1]) + complete[100_001:]
+    (tmp_path / "half.tflite").write_bytes(complete[: len(complete) // 2])
+    (tmp_path / "flipped.tflite").write_bytes(flipped)
     (tmp_path / "text.tflite").write_text("a model")
+    (tmp_path / "size.tflite").write_bytes(with_description(width=160))
+    (tmp_path / "earlier.tflite").write_bytes(with_description(format=1))
     with pytest.raises(UserError) as caught:
         captcha_predict.load(model)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def huge_png() -> bytes:
@@ -168,8 +189,8 @@ def huge_png() -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
-    squeezed = zlib.compressobj(9)
-    rows = b"".join(squeezed.compress(bytes(1 + 22_000 // 8)) for _ in range(22_000)) + squeezed.flush()
+    compress = zlib.compressobj(9)
+    rows = b"".join(compress.compress(bytes(1 + 22_000 // 8)) for _ in range(22_000)) + compress.flush()
     header = (22_000).to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
@@ -191,32 +212,31 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_line_one_type_of_error_and_little_memory(tmp_path, name):
-    content, said = BAD[name]
+    content, message = BAD[name]
     (tmp_path / name).write_bytes(content)
     for given in (tmp_path / name, content):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             captcha_predict.read(given)
-    done, most = measured(tmp_path, name)
-    (line,) = [line for line in done.stderr.splitlines() if "captcha_predict.py" in line]
-    assert line.startswith(f"captcha_predict.py: error: {name}: ") and said in line
+    done, memory = measured(tmp_path, name, "--model", "digits")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"captcha_predict: error: {name}: ") and message in line
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert most < 200e6
+    assert memory < 200e6
 
 
 def measured(folder: Path, *args: str) -> tuple[subprocess.CompletedProcess, int]:
-    """Run the script; also the most memory that it took, in bytes."""
+    """Run the command; also the most memory that it took, in bytes."""
     runner = (
         "import resource, subprocess, sys; status = subprocess.run(sys.argv[1:]).returncode;"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(status)"
     )
-    words = [sys.executable, "-c", runner, *command("captcha_predict.py", *args)]
+    words = [sys.executable, "-c", runner, *command("captcha_predict", *args)]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
     unit = 1 if sys.platform == "darwin" else 1024
     return done, int(done.stdout.splitlines()[-1]) * unit
 
 
-def test_a_transparent_png_is_read_as_if_on_white(captchas, usual):
+def test_a_transparent_png_is_read_as_on_white_paper(captchas, usual):
     pixels = np.asarray(captchas[0][1].convert("RGBA")).copy()
     paper = pixels[0, 0].astype(int)
     pixels[np.abs(pixels.astype(int) - paper).sum(axis=-1) < 30] = 0  # the paper: black, and transparent
@@ -224,7 +244,7 @@ def test_a_transparent_png_is_read_as_if_on_white(captchas, usual):
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         (np.zeros((64, 128, 3), np.float32), "is float32 [64, 128, 3]"),
         (np.zeros((64, 128, 2), np.uint8), "is uint8 [64, 128, 2]"),
@@ -234,82 +254,103 @@ def test_a_transparent_png_is_read_as_if_on_white(captchas, usual):
         (np.array("captcha.png"), "is <U11 []"),
     ],
 )
-def test_an_array_that_is_no_image_is_refused(array, said):
+def test_an_array_that_is_not_an_image_is_refused(array, message):
     with pytest.raises(UserError) as caught:
         captcha_predict.read(array)
-    assert said in str(caught.value) and "several images as a list" in str(caught.value)
+    assert message in str(caught.value) and "several images as a list" in str(caught.value)
 
 
 @pytest.mark.parametrize("thing", [None, 2704, {"a": 1}])
-def test_what_is_no_image_at_all_is_refused(thing):
+def test_a_thing_that_is_not_an_image_is_refused(thing):
     with pytest.raises(UserError, match="the image: is of type"):
         captcha_predict.read(thing)
 
 
-def test_a_line_an_image(images, usual):
-    done = run("captcha_predict.py", "images/00.png", "images", cwd=images.parent)
+def test_the_command_prints_a_line_for_each_image(images, usual):
+    done = run("captcha_predict", "images/00.png", "images", cwd=images.parent)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[:2] for line in lines] == [[f"images/{i:02}.png", usual[i]] for i in [0, *range(40)]]
     assert all(0 < float(line[2]) <= 1 for line in lines)
 
 
-def test_json_lines_say_all(images, usual):
-    done = run("captcha_predict.py", "images", "--json", "--min-confidence", "1", cwd=images.parent)
+def test_json_lines_say_everything(images, usual):
+    done = run("captcha_predict", "images", "--json", "--min-confidence", "1", cwd=images.parent)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["text"] for line in found] == usual
-    for line in found:
-        assert line["unsure"] is (line["confidence"] < 1)
-        assert [len(place) for place in line["characters"]] == [10] * 4
+    for i, line in enumerate(found):
+        assert line.keys() == {"path", "text", "confidence", "positions", "uncertain"}
+        assert line["path"] == f"images/{i:02}.png"
+        assert line["uncertain"] is (line["confidence"] < 1)
+        assert [len(position) for position in line["positions"]] == [10] * 4
 
 
-def test_what_is_less_certain_than_asked_is_marked(images):
-    done = run("captcha_predict.py", "images", "--min-confidence", "0.99", cwd=images.parent)
-    for line in done.stdout.splitlines():
-        assert line.endswith("  unsure") is (float(line.split()[2]) < 0.99)
+def test_predictions_less_certain_than_asked_are_marked(images):
+    done = run("captcha_predict", "images", "--min-confidence", "0.99", cwd=images.parent)
+    marked = [line.endswith("  uncertain") for line in done.stdout.splitlines()]
+    assert marked == [float(line.split()[2]) < 0.99 for line in done.stdout.splitlines()]
+    assert len(marked) == 40
 
 
-def test_one_unreadable_file_does_not_stop_the_rest(images, usual):
+def test_it_says_which_model_it_reads_with_where_none_was_named(images):
+    folder, shipped = images.parent, captcha_predict.MODELS / "digits.tflite"
+    done = run("captcha_predict", "images/00.png", cwd=folder)
+    assert done.stderr == f"captcha_predict: reading with {shipped} (--model names another)\n"
+    (folder / "save").mkdir()
+    (folder / "save" / "model.tflite").write_bytes(shipped.read_bytes())
+    done = run("captcha_predict", "images/00.png", cwd=folder)
+    assert done.stderr == f"captcha_predict: reading with {folder}/save/model.tflite (--model names another)\n"
+    done = run("captcha_predict", "images/00.png", "--model", "digits", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_help_says_which_model_reads_where_none_is_named(tmp_path):
+    done = run("captcha_predict", "--help", cwd=tmp_path)
+    text = " ".join(done.stdout.split())
+    assert "a .tflite file, a trainer's folder, or one of capitals, digits, letters" in text
+    assert "default: save/model.tflite of the current folder, or else digits" in text
+
+
+def test_one_unreadable_file_does_not_stop_the_others(images, usual):
     (images / "05.png").write_text("not a picture")
     (images / "lost.png").symlink_to("nowhere")
-    done = run("captcha_predict.py", "images", "missing.png", cwd=images.parent)
+    done = run("captcha_predict", "images", "missing.png", "--model", "digits", cwd=images.parent)
     assert done.returncode == 1
     assert [line.split()[1] for line in done.stdout.splitlines()] == usual[:5] + usual[6:]
-    said = [line for line in done.stderr.splitlines() if "error" in line]
-    assert [line.split(": ")[1:4] for line in said] == [
-        ["error", "images/05.png", "is neither a PNG nor a JPEG; convert it or leave it out"],
-        ["error", "images/lost.png", "cannot be read (No such file or directory); replace it or leave it out"],
-        ["error", "missing.png", "cannot be read (No such file or directory); replace it or leave it out"],
+    assert errors(done.stderr) == [
+        "captcha_predict: error: images/05.png: is neither a PNG nor a JPEG; convert it or leave it out",
+        "captcha_predict: error: images/lost.png: cannot be read (No such file or directory); replace it or leave it"
+        " out",
+        "captcha_predict: error: missing.png: cannot be read (No such file or directory); replace it or leave it out",
     ]
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
-        (["empty"], "empty: has no images"),
+        (["empty", "--model", "digits"], "empty: has no images"),
         (["images", "--model", "nowhere"], "nowhere: there is no such model"),
         (["images", "--min-confidence", "2"], "--min-confidence 2.0 is out of range; it must be from 0 to 1"),
         ([], "the following arguments are required: PATH"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_status_2(images, args, said):
+def test_a_wrong_call_is_one_line_and_status_2(images, args, message):
     (images.parent / "empty").mkdir()
-    done = run("captcha_predict.py", *args, cwd=images.parent)
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert said in line
+    done = run("captcha_predict", *args, cwd=images.parent)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("captcha_predict: error: ") and message in line
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_progress_is_shown_on_a_long_folder_and_the_lines_stay_whole(images):
+def test_progress_is_shown_on_a_long_folder_and_the_lines_stay_complete(images):
     """On a terminal for progress and a file for the lines, as with `> read.txt`."""
     content = (images / "00.png").read_bytes()
     for i in range(1100):
         (images / f"{i:04}.png").write_bytes(content)
     terminal, other_end = pty.openpty()
     with open(images.parent / "read.txt", "w") as lines:
-        process = subprocess.Popen(
-            command("captcha_predict.py", "images"), cwd=images.parent, stdout=lines, stderr=other_end
-        )
+        words = command("captcha_predict", "images")
+        process = subprocess.Popen(words, cwd=images.parent, stdout=lines, stderr=other_end)
         os.close(other_end)
         shown = b""
         while True:
@@ -325,26 +366,65 @@ def test_progress_is_shown_on_a_long_folder_and_the_lines_stay_whole(images):
     assert len((images.parent / "read.txt").read_text().splitlines()) == 1140
 
 
-@pytest.mark.slow
-def test_installed_it_reads_in_two_lines_from_anywhere_without_tensorflow(captchas, usual, tmp_path):
-    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for name in filter(None, names):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site")]
-    subprocess.run([*pip, str(source)], check=True, capture_output=True, timeout=300)
-    captchas[0][1].save(elsewhere / "captcha.png")
-    code = (
-        "import sys\n"
-        "import captcha_predict\n"
-        "print(captcha_predict.read('captcha.png'))\n"
-        "print(captcha_predict.__file__)\n"
-        "assert not [name for name in sys.modules if name.startswith(('tensorflow', 'keras'))]\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [usual[0], str(tmp_path / "site" / "captcha_predict.py")], done.stderr
+def test_reading_needs_neither_tensorflow_nor_multiprocessing(images):
+    code = """if True:
+        import sys, captcha_predict
+        print(captcha_predict.read("images/00.png"))
+        heavy = ("tensorflow", "keras", "multiprocessing", "captcha.", "captcha_config", "captcha_cli", "captcha_sets")
+        print([name for name in sys.modules if f"{name}.".startswith(heavy)])"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=images.parent, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """What pip installs of a copy of the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    words = [
+        "git",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "captcha_*",
+        "*.toml",
+        "README.md",
+        "LICENSE",
+    ]
+    names = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    for path in (Path(name) for name in names if (ROOT / name).is_file()):
+        (folder / "source" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "source" / path).write_bytes((ROOT / path).read_bytes())
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site")]
+    subprocess.run([*pip, str(folder / "source")], check=True, capture_output=True, timeout=300)
+    return folder / "site"
+
+
+def test_pip_installs_one_package_and_one_command(site):
+    names = sorted(path.name for path in site.iterdir() if path.suffix != ".dist-info")
+    assert names == ["bin", "captcha_predict"]
+    assert [path.name for path in (site / "bin").iterdir()] == ["captcha-predict"]
+    assert sorted(path.name for path in (site / "captcha_predict" / "models").iterdir()) == [
+        "capitals.tflite", "digits.tflite", "letters.tflite"
+    ]  # fmt: skip
+
+
+def test_installed_it_reads_in_two_lines_from_anywhere(site, images, usual):
+    code = """if True:
+        import sys, captcha_predict
+        print(captcha_predict.read("images/00.png"))
+        print(captcha_predict.__file__)
+        print([name for name in sys.modules if name.partition(".")[0] in ("tensorflow", "keras", "captcha")])"""
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=images.parent, env=env, capture_output=True, text=True)
+    expected = [usual[0], str(site / "captcha_predict" / "__init__.py"), "[]"]
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
+def test_the_installed_command_reads(site, images, usual):
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    words = [str(site / "bin" / "captcha-predict"), "images"]
+    done = subprocess.run(words, cwd=images.parent, env=env, capture_output=True, text=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == usual
+    models = site / "captcha_predict" / "models"
+    assert done.stderr == f"captcha-predict: reading with {models}/digits.tflite (--model names another)\n"

@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import captcha_log
+from captcha_predict import MODELS
+from captcha_runs import log, transfer
 
 import pytest
 from conftest import ROOT, TRAINING, options, run
 
 SECTIONS = [
-    "By place and by character", "What is taken for what", "Can the confidence be believed?",
-    "What to leave to a person", "How it learned", "Misread, the most certain first",
-    "Read right, the least certain first", "Config and versions",
+    "By position and by character", "Confusions", "Calibration: can the confidence be trusted?",
+    "What to leave to a person", "Training", "Misread, the most certain first",
+    "Read correctly, the least certain first", "Config and versions",
 ]  # fmt: skip
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 browser_only = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
@@ -26,7 +27,10 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 def report(tmp_path_factory):
     """(the page, what --json printed beside it) of the digits that ship, from a folder of a name wider than a phone."""
     folder = tmp_path_factory.mktemp("report")
-    model = shutil.copytree(ROOT / "captcha_models" / "digits", folder / ("digits" * 20))
+    model = folder / ("digits" * 20)
+    model.mkdir()
+    shutil.copy(MODELS / "digits.tflite", model / "model.tflite")
+    shutil.copy(transfer.WEIGHTS / "digits" / log.LINES, model)
     args = ("--model", model, "--fresh", 400, "--report", "report.html", "--json")
     done = run("captcha_evaluate.py", *args, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -41,18 +45,18 @@ def test_its_figures_are_those_of_json(report):
     low, high = scored["interval"]
     cells = [f"{scored['captcha_accuracy']:.2%}", f"{low:.2%} to {high:.2%}", f"{scored['character_accuracy']:.2%}",
              scored["count"], f"{scored['calibration_error']:.2%}"]  # fmt: skip
-    cells += [f"{share:.2%}" for share in [*scored["by_place"], *scored["by_character"].values()]]
+    cells += [f"{share:.2%}" for share in [*scored["by_position"], *scored["by_character"].values()]]
     cells += [cell for line in scored["confusions"] for cell in line]
     cells += [f"{line['threshold']:.4f}" for line in scored["thresholds"]]
     cells += [f"{line['confidence']:.4f}" for line in scored["calibration"]]
-    cells += [f"{entry['loss']:.4f}" for entry in captcha_log.read(Path(scored["model"]).parent)]
+    cells += [f"{entry['loss']:.4f}" for entry in log.read(Path(scored["model"]).parent)]
     for cell in cells:
         assert f"<td>{cell}</td>" in text, cell
 
 
 def test_the_scores_agree_with_each_other(report):
     _, scored = report
-    assert sum(scored["by_place"]) / 4 == pytest.approx(scored["character_accuracy"])
+    assert sum(scored["by_position"]) / 4 == pytest.approx(scored["character_accuracy"])
     wrong = round((1 - scored["character_accuracy"]) * 400 * 4)
     assert sum(times for _, _, times in scored["confusions"]) == wrong
     assert sum(part["count"] for part in scored["calibration"]) == 400
