@@ -191,13 +191,13 @@ def _entry(results: Results, index: int, image: Image.Image) -> dict:
     }
 
 
-def write_report(path: Path, model: str | None, scored: dict, results: Results) -> None:
+def write_report(path: Path, scored: dict, results: Results) -> None:
     """Write everything there is to see as one HTML page."""
-    from captcha_runs import report  # brings matplotlib, which takes a second to import
+    from captcha_runs import report  # brings matplotlib and Jinja2, which nothing else needs
 
-    shipped = transfer.WEIGHTS / str(model)
-    entries = log.read(shipped if shipped.is_dir() else Path(results.model).parent)
-    report.write(path, scored, gallery(results), results.config, entries)
+    model = Path(results.model)
+    trained_in = transfer.WEIGHTS / model.stem if model.parent == captcha_predict.MODELS else model.parent
+    report.write(path, scored, gallery(results), results.config, log.read(trained_in))
     print(f"{path}: open it in a browser", file=sys.stderr)
 
 
@@ -229,7 +229,7 @@ def main() -> None:
     results = predict(config, args.fresh, args.model)
     scored = score(results)
     if args.report:
-        write_report(args.report, args.model, scored, results)
+        write_report(args.report, scored, results)
     if args.json:
         print(json.dumps(scored))
     else:

@@ -63,10 +63,15 @@ def write(
         (pending / f"{stem}.json").replace(folder / f"{stem}.json")
         sync(folder)
     except tf.errors.OpError as error:
-        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]  # the system's own words
-        raise OSError(errno.EIO, reason, str(folder)) from error
+        raise OSError(errno.EIO, _reason(error.message), str(folder)) from error
     finally:
         sweep(folder)
+
+
+def _reason(message: str) -> str:
+    """The first line of an error of TensorFlow's, without the operation and the temporary file that it names."""
+    pattern = rf"(?:{{{{[^}}]*}}}} )?(?:[^;]*/{re.escape(PENDING)}/[^;]*; )?(.*?)(?: \[Op:\w+\])?"
+    return re.fullmatch(pattern, message.partition("\n")[0])[1]
 
 
 def keep(folder: Path, name: str, step: int, count: int) -> None:

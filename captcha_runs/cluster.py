@@ -122,7 +122,7 @@ def from_chief(numbers: list[int], plan: Any, strategy: tf.distribute.Strategy) 
     Args:
       plan: plain values that must be the same on all machines, such as the config.
     Raises:
-      UserError: this machine has another plan than the chief.
+      UserError: one of the machines has another plan than the chief. It is raised on all of them.
     """
     if machines() == 1:
         return numbers
@@ -131,9 +131,19 @@ def from_chief(numbers: list[int], plan: Any, strategy: tf.distribute.Strategy) 
         variables = [tf.Variable(number, dtype=tf.int64) for number in (*numbers, ours)]
     broadcast(variables, strategy)
     *numbers, theirs = (int(variable.numpy()) for variable in variables)
-    if theirs != ours:
-        raise UserError("this worker has another config, or other sets, than the first one; give all of them the same")
+    if _adder(strategy)(tf.constant(int(theirs != ours))):
+        raise UserError("the workers of this job differ in their config, or in their sets; give all of them the same")
     return numbers
+
+
+def _adder(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function that adds up a tensor over all replicas."""
+
+    @tf.function
+    def add_up(values: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(lambda: tf.identity(values)), axis=None)
+
+    return add_up
 
 
 @contextlib.contextmanager
@@ -149,14 +159,12 @@ def stop_signals(strategy: tf.distribute.Strategy) -> Iterator[Callable[[], int]
     for number in SIGNALS:
         signal.signal(number, lambda number, _: caught.add(number))
 
-    @tf.function
-    def all_reduce(flags: tf.Tensor) -> tf.Tensor:
-        return strategy.reduce("SUM", strategy.run(lambda: tf.identity(flags)), axis=None)
+    add_up = _adder(strategy)
 
     def stop_requested() -> int:
         flags = [int(number in caught) for number in SIGNALS]
         if machines() > 1:
-            flags = all_reduce(tf.constant(flags)).numpy()
+            flags = add_up(tf.constant(flags)).numpy()
         return next((number for number, flag in zip(SIGNALS, flags, strict=True) if flag), 0)
 
     try:

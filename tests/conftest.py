@@ -78,7 +78,7 @@ class Process:
         self._process.start()
         for _, write in (out, err):
             os.close(write)
-        self.stdout, self.stderr = (open(read, encoding="utf-8") for read, _ in (out, err))
+        self.stdout, self.stderr = (os.fdopen(read, encoding="utf-8") for read, _ in (out, err))
         self.pid = self._process.pid
 
     @property
@@ -139,7 +139,7 @@ def _child(function: Callable, args: tuple, cwd: str, env: dict[str, str], pipes
     for pipe, descriptor in zip(pipes, (1, 2), strict=True):
         os.dup2(pipe, descriptor)
         os.close(pipe)
-    sys.stdout, sys.stderr = (open(n, "w", buffering=1, encoding="utf-8", closefd=False) for n in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", closefd=False) for n in (1, 2))
     function(*args)
 
 

@@ -1,45 +1,50 @@
 """What a person can do wrong: one line that says what, where and what to do; status 2; nothing changed on disk."""
 
+import hashlib
 import os
-from dataclasses import replace
+from pathlib import Path
 
-import captcha_train
-from captcha_seal import read_sealed, write_sealed
+from captcha_sets.files import read_checksummed, write_checksummed
 
 import pytest
 import tensorflow as tf
-from conftest import DRAWING, SMALL, TRAINING, files, options, own_lines, run
+from conftest import DRAWING, TRAINING, errors, files, options, run
+
+SHARD = "train-00001-of-00003.tfrecord"
 
 
-def cut(folder):
-    path = folder / "tfrecords" / "train-00001-of-00003.tfrecord"
+def cut(folder: Path) -> None:
+    path = folder / "tfrecords" / SHARD
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def flip(folder):
-    path = folder / "tfrecords" / "train-00001-of-00003.tfrecord"
+def flip(folder: Path) -> None:
+    path = folder / "tfrecords" / SHARD
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
 
 
-def lose(folder):
-    (folder / "tfrecords" / "train-00001-of-00003.tfrecord").unlink()
+def lose(folder: Path) -> None:
+    (folder / "tfrecords" / SHARD).unlink()
 
 
-def lose_set(folder):
+def lose_set(folder: Path) -> None:
     (folder / "tfrecords" / "train.json").unlink()
 
 
-def tear(folder):
+def tear(folder: Path) -> None:
     path = folder / "tfrecords" / "train.json"
     path.write_text(path.read_text()[:200])
 
 
-def mislabel(folder):
-    """A shard with a label outside the characters, and a manifest that knows it."""
-    import hashlib
+def make_older(folder: Path) -> None:
+    path = folder / "tfrecords" / "train.json"
+    write_checksummed(path, read_checksummed(path) | {"format": 1})
 
+
+def mislabel(folder: Path) -> None:
+    """A shard with a label outside the characters, and a manifest that fits it."""
     path = folder / "tfrecords" / "validation-00000-of-00001.tfrecord"
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
     example = tf.train.Example.FromString(records[3])
@@ -48,46 +53,51 @@ def mislabel(folder):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
-    manifest = read_sealed(folder / "tfrecords" / "validation.json")
+    manifest = read_checksummed(folder / "tfrecords" / "validation.json")
     content = path.read_bytes()
     manifest["shards"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    write_sealed(folder / "tfrecords" / "validation.json", manifest)
+    write_checksummed(folder / "tfrecords" / "validation.json", manifest)
 
 
-def other_network(folder):
-    config = replace(SMALL, tfrecords_dir=str(folder / "tfrecords"), save_dir=str(folder / "save"), channels=(4, 4))
-    captcha_train.train(config)
-
-
-def nothing(folder):
+def do_nothing(folder: Path) -> None:
     pass
 
 
 @pytest.mark.parametrize(
-    ("do", "args", "said"),
+    ("do", "args", "message"),
     [
-        (lose_set, (), "train.json: there is no such set; produce it: python captcha_producer.py"),
-        (tear, (), "train.json: is not a whole manifest"),
-        (lose, (), "train-00001-of-00003.tfrecord: the shard is missing; produce the set again"),
-        (cut, (), "train-00001-of-00003.tfrecord: has "),
-        (flip, (), "train-00001-of-00003.tfrecord: its sha256 is not the manifest's"),
-        (mislabel, (), "validation: record 3 is labelled '1x', which is not 2 of the characters '0123'"),
-        (nothing, ("--width", 32, "--height", 48), "the set was drawn with width 48, not 32; height 32, not 48"),
-        (nothing, ("--characters", "3210"), "the set was drawn with characters '0123', not '3210'"),
-        (nothing, ("--max_step", 5), "unrecognized arguments: --max_step 5 (see --help)"),
-        (other_network, (), "channels is (4, 8), was (4, 4); set that back, or start fresh"),
+        (lose_set, (), "train.json: there is no such set; draw it: python captcha_producer.py --splits train"),
+        (tear, (), "train.json: is not a complete manifest"),
+        (make_older, (), "train.json: is of another version of this project; make the set again: python captcha_pro"),
+        (lose, (), f"{SHARD}: the shard is missing; copy that file again, or make the set again: python captcha_prod"),
+        (cut, (), f"{SHARD}: has "),
+        (flip, (), f"{SHARD}: its sha256 is not the manifest's"),
+        (mislabel, (), "record 3 is labelled '1x', which is not 2 of the characters '0123'"),
+        (do_nothing, ("--width", 32, "--height", 48), "the set has width 48, not 32; height 32, not 48; change the co"),
+        (do_nothing, ("--characters", "3210"), "the set has characters '0123', not '3210'; change the config to match"),
+        (do_nothing, ("--max_step", 5), "unrecognized arguments: --max_step 5 (see --help)"),
+        (do_nothing, ("--shift", 40), "shift: 40 must be less than width 48 and height 32"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_the_trainer_refuses(folder, do, args, said):
+def test_the_trainer_refuses(folder, do, args, message):
     do(folder)
     before = files(folder)
     done = run("captcha_train.py", *options(TRAINING), *args, cwd=folder)
-    (line,) = own_lines(done.stderr)
-    assert said in line
+    (line,) = errors(done.stderr)
+    assert message in line
     assert line.startswith("captcha_train.py: error: ")
     assert done.returncode == 2
     assert files(folder) == before
+
+
+def test_the_trainer_refuses_the_checkpoints_of_another_network(trained):
+    before = files(trained)
+    done = run("captcha_train.py", *options(TRAINING), "--channels", 4, 4, cwd=trained)
+    message = "channels is (4, 4), was (4, 8); change that back, or start anew in another folder (--save_dir)"
+    assert errors(done.stderr) == [f"captcha_train.py: error: save/ckpt-12: cannot be resumed: {message}"]
+    assert done.returncode == 2
+    assert files(trained) == before
 
 
 @pytest.mark.parametrize("script", ["captcha_producer.py", "captcha_train.py"])
@@ -97,8 +107,10 @@ def test_a_folder_that_cannot_be_made_is_named(folder, script):
     if script == "captcha_train.py":
         done = run(script, *options(TRAINING), "--save_dir", "file/save", cwd=folder)
     else:
-        done = run(script, *options(DRAWING), "-n", 5, "-p", "images/new", "--tfrecords_dir", "file/x", cwd=folder)
-    assert own_lines(done.stderr) == [f"{script}: error: Not a directory: file/{'save' if 'train' in script else 'x'}"]
+        done = run(script, *options(DRAWING), "--images_dir", "new", "--tfrecords_dir", "file/sets", cwd=folder)
+    (line,) = errors(done.stderr)
+    assert line.startswith(f"{script}: error: Not a directory: ")
+    assert line.endswith("file/save" if script == "captcha_train.py" else "file/sets")
     assert done.returncode == 2
     assert files(folder) == before
 
@@ -107,20 +119,14 @@ def test_a_folder_that_cannot_be_made_is_named(folder, script):
 def test_a_folder_without_permission_is_named(folder):
     (folder / "locked").mkdir(mode=0o500)
     done = run("captcha_train.py", *options(TRAINING), "--save_dir", "locked/save", cwd=folder)
-    assert own_lines(done.stderr) == ["captcha_train.py: error: Permission denied: locked/save"]
+    assert errors(done.stderr) == ["captcha_train.py: error: Permission denied: locked/save"]
     assert done.returncode == 2
 
 
 @pytest.mark.parametrize("count", ["0", "-5"])
-def test_a_senseless_number_of_captchas_is_refused(folder, count):
-    done = run("captcha_producer.py", f"-n={count}", "-p", "images/train", cwd=folder)
-    assert own_lines(done.stderr) == [
-        f"captcha_producer.py: error: -n {count} is out of range; it must be from 1 to 1000000000"
-    ]
+def test_a_senseless_number_of_captchas_is_refused(tmp_path, count):
+    done = run("captcha_producer.py", f"--train_count={count}", cwd=tmp_path)
+    message = f"train_count: {count} is out of range; it must be from 1 to 1000000000"
+    assert errors(done.stderr) == [f"captcha_producer.py: error: {message}"]
     assert done.returncode == 2
-
-
-def test_a_split_without_a_name_is_refused(tmp_path):
-    done = run("captcha_producer.py", "-n", 5, "-p", "/", cwd=tmp_path)
-    assert "the folder's name is the split's" in own_lines(done.stderr)[0]
-    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []

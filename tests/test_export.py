@@ -1,37 +1,42 @@
-"""Each export, run by its own runtime, reads as the checkpoint does."""
+"""Each export, run by its own runtime, predicts what the checkpoint does."""
 
+import hashlib
 import json
 import shutil
+import signal
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
-import captcha_data
 import captcha_export
 import captcha_model
 import captcha_predict
-import captcha_save
-import captcha_train
-from captcha_config import Config, UserError
+from captcha_cli import UserError
+from captcha_config import Config
 from captcha_producer import produce
+from captcha_runs import checkpoint_files, checkpoints, log, transfer
+from captcha_sets.files import read_checksummed, write_checksummed
+from captcha_sets.pixels import arrays
+from captcha_sets.shards import VALIDATION, examples, read_manifest
 
+import filelock
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, files, own_lines, run
+from conftest import SMALL, Process, errors, files, in_folder, run
 
 ABOUT = {"characters": "0123456789", "length": 4, "width": 128, "height": 64}
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """The checkpoint that ships as save/, 1,000 captchas that it never saw as validation split, and every export."""
+    """The digits that ship as a save folder, 1,000 captchas that they never saw, and every export."""
     folder = tmp_path_factory.mktemp("shipped")
-    config = Config(tfrecords_dir=str(folder / "tfrecords"), save_dir=str(folder / "save"), seed=5)
-    shutil.copytree(captcha_predict.SHIPPED / "digits", folder / "save")
-    (folder / "save" / "model.tflite").unlink()
-    produce(1000, folder / "images" / "validation", config, images=False)
+    config = replace(in_folder(folder, Config()), seed=5, validation_count=1000)
+    shutil.copytree(transfer.WEIGHTS / "digits", config.save_dir)
+    produce(VALIDATION, config, images=False)
     paths = captcha_export.export(config, tuple(captcha_export.FORMATS))
     assert [path.name for path in paths] == ["model.tflite", "model.int8.tflite", "model.onnx", "saved_model"]
     return folder, config
@@ -41,14 +46,14 @@ def shipped(tmp_path_factory):
 def expected(shipped):
     """(images, labels, logits of the checkpoint divided by its temperature)."""
     _, config = shipped
-    commit, trained = captcha_save.best(config, ("tfrecords_dir",))
+    metadata, trained = checkpoints.best(config, captcha_export.FIELDS)
     model = captcha_model.build(trained, channels=3)
-    captcha_save.restore(commit, model)
-    images, labels = captcha_data.load("validation", trained, channels=3)
-    return images, labels, model.predict(images, verbose=0) / commit["best"]["temperature"]
+    checkpoint_files.restore(metadata, model)
+    images, labels = next(arrays(examples(read_manifest(VALIDATION, trained), trained), 1000, trained))
+    return images, labels, model.predict(images, verbose=0) / metadata["best"]["temperature"]
 
 
-def litert(path, images):
+def litert(path: Path, images: np.ndarray) -> np.ndarray:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))  # from the file, with the description behind it
@@ -63,13 +68,13 @@ def litert(path, images):
     return np.concatenate(found)
 
 
-def onnx(path, images):
+def onnx(path: Path, images: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     return onnxruntime.InferenceSession(path).run(None, {"pixels": images})[0]
 
 
-def saved_model(path, images):
+def saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     network = tf.saved_model.load(str(path))
     return network.signatures["serving_default"](tf.constant(images))["output_0"].numpy()
 
@@ -77,7 +82,7 @@ def saved_model(path, images):
 @pytest.mark.parametrize(
     ("name", "runtime"), [("model.tflite", litert), ("model.onnx", onnx), ("saved_model", saved_model)]
 )
-def test_a_float_export_reads_1000_captchas_just_as_the_checkpoint(shipped, expected, name, runtime):
+def test_a_float_export_predicts_for_1000_captchas_what_the_checkpoint_does(shipped, expected, name, runtime):
     images, _, logits = expected
     found = runtime(shipped[0] / "save" / name, images)
     assert found.shape == (1000, 4, 10)
@@ -87,25 +92,10 @@ def test_a_float_export_reads_1000_captchas_just_as_the_checkpoint(shipped, expe
 
 def test_the_8_bit_export_loses_at_most_two_in_a_thousand(shipped, expected):
     images, labels, logits = expected
-    found = litert(shipped[0] / "save" / "model.int8.tflite", images)
-    right = [(read.argmax(axis=-1) == labels).all(axis=-1).sum() for read in (found, logits)]
-    assert right[0] >= right[1] - 2
-    assert (shipped[0] / "save" / "model.int8.tflite").stat().st_size < 0.4 * (
-        shipped[0] / "save" / "model.tflite"
-    ).stat().st_size
-
-
-def test_normalization_and_pooling_change_places_where_that_changes_nothing():
-    model = captcha_model.build(SMALL, channels=3)
-    images = np.random.default_rng(1).integers(0, 256, (9, 32, 48, 3), np.uint8)
-    for variable in model.weights:  # none is as it began
-        variable.assign(variable + np.random.default_rng(2).uniform(0.1, 0.5, variable.shape))
-    quick = captcha_export._quick(model, SMALL)
-    assert [type(layer) for layer in quick.layers] != [type(layer) for layer in model.layers]
-    assert np.allclose(quick(images), model(images), atol=1e-4)
-    gamma = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)).gamma
-    gamma.assign(-gamma)  # the largest becomes the smallest
-    assert captcha_export._quick(model, SMALL) is model
+    ours, whole = (shipped[0] / "save" / name for name in ("model.int8.tflite", "model.tflite"))
+    correct = [captcha_model.evaluation(each, labels)[0].sum() for each in (litert(ours, images), logits)]
+    assert correct[0] >= correct[1] - 2
+    assert ours.stat().st_size < 0.4 * whole.stat().st_size
 
 
 def test_each_file_says_of_itself_what_it_reads(shipped):
@@ -120,82 +110,74 @@ def test_each_file_says_of_itself_what_it_reads(shipped):
         assert {name: about[name] for name in ABOUT} == ABOUT
 
 
-def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them(config, folder):
-    captcha_train.train(config)
-    captcha_export.export(config, to=folder / "other")
-    commit, trained = captcha_save.best(replace(config, save_dir=str(folder / "other")), ())
-    assert "optimizer 0" not in commit["variables"]
-    ours, theirs = (captcha_model.build(trained) for _ in range(2))
-    captcha_save.restore(commit, ours)
-    captcha_save.restore(captcha_save.best(config, ())[0], theirs)
+def test_the_command_says_what_it_wrote(trained):
+    done = run("captcha_export.py", cwd=trained)
+    size = round((trained / "save" / "model.tflite").stat().st_size / 1000)
+    assert done.stdout == f"save/model.tflite: {size} kB, compared with the checkpoint\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_normalization_comes_before_pooling_where_that_changes_nothing():
+    model = captcha_model.build(SMALL, channels=3)
+    images = np.random.default_rng(1).integers(0, 256, (9, 32, 48, 3), np.uint8)
+    for variable in model.weights:  # none is as it began
+        variable.assign(variable + np.random.default_rng(2).uniform(0.1, 0.5, variable.shape))
+    reordered = captcha_export._normalized_first(model, SMALL)
+    assert [type(layer) for layer in reordered.layers] != [type(layer) for layer in model.layers]
+    assert np.allclose(reordered(images), model(images), atol=1e-4)
+    gamma = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)).gamma
+    gamma.assign(-gamma)  # the largest becomes the smallest
+    assert captcha_export._normalized_first(model, SMALL) is model
+
+
+def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them(trained):
+    config, other = in_folder(trained), trained / "other"
+    captcha_export.export(config, to=other)
+    metadata, described = checkpoints.best(replace(config, save_dir=str(other)), ())
+    assert not any(name.startswith("optimizer") for name in metadata["variables"])
+    ours, theirs = (captcha_model.build(described) for _ in range(2))
+    checkpoint_files.restore(metadata, ours)
+    checkpoint_files.restore(checkpoints.best(config, ())[0], theirs)
     assert all(np.array_equal(a, b) for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True))
+    assert "the 2 convolutions" in transfer.start_from(str(other), captcha_model.build(config), config)
+    assert log.read(other) == log.read(trained / "save")
 
 
-def test_an_export_that_reads_otherwise_is_not_kept(config, folder, monkeypatch):
-    captcha_train.train(config)
-    export = captcha_model.keras.Model.export
+def test_only_the_first_captchas_are_decoded(trained, monkeypatch):
+    """A split may be of any size. Here all but the first 20 captchas could not be decoded."""
+    path = trained / "tfrecords" / "validation-00000-of-00001.tfrecord"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for i, record in enumerate(records):
+            example = tf.train.Example.FromString(record)
+            if i >= 20:
+                example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
+            writer.write(example.SerializeToString())
+    manifest, content = read_checksummed(trained / "tfrecords" / "validation.json"), path.read_bytes()
+    manifest["shards"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    write_checksummed(trained / "tfrecords" / "validation.json", manifest)
+    config = in_folder(trained)
+    with pytest.raises(Exception, match="cannot identify image"):
+        captcha_export.export(config)
+    assert captcha_export.COMPARED == 1000
+    monkeypatch.setattr(captcha_export, "COMPARED", 20)
+    assert captcha_export.export(config)
+
+
+def test_an_export_that_predicts_otherwise_is_not_kept(trained, monkeypatch):
+    export = keras.Model.export
 
     def spoilt(model, *args, **kwargs):
         model.set_weights([np.roll(weights, 1, axis=-1) for weights in model.get_weights()])
         return export(model, *args, **kwargs)
 
-    monkeypatch.setattr(captcha_model.keras.Model, "export", spoilt)
-    before = files(folder)
+    monkeypatch.setattr(keras.Model, "export", spoilt)
+    before = files(trained)
     for name in ("litert", "saved_model"):
-        with pytest.raises(
-            UserError, match=rf"{name}: reads \d+ of 37 captchas otherwise than the checkpoint; not kept"
-        ):
-            captcha_export.export(config, (name,))
-    assert files(folder) == before
-
-
-def test_an_export_that_was_killed_leaves_nothing_that_the_next_one_keeps(config, folder):
-    captcha_train.train(config)
-    (folder / "save" / ".export").mkdir()
-    (folder / "save" / ".export" / "model.tflite").write_text("half")
-    captcha_export.export(config)
-    assert not (folder / "save" / ".export").exists()
-    assert captcha_predict.load(folder / "save").config.characters == "0123"
-
-
-def test_the_trainer_leaves_a_model_that_can_be_read_with_straight_away(config, folder):
-    from conftest import TRAINING, options
-
-    done = run("captcha_train.py", *options(TRAINING), cwd=folder)
-    assert done.stdout.splitlines()[-1] == "save/model.tflite: for captcha_predict.py", done.stderr
-    done = run("captcha_predict.py", "images/validation", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 37
-
-
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (("--save_dir", "nowhere"), "there is no checkpoint; train one: python captcha_train.py"),
-        (("--formats", "tensorrt"), "invalid choice: 'tensorrt'"),
-        (("--tfrecords_dir", "nowhere"), "validation.json: there is no such set; produce it"),
-    ],
-)
-def test_a_wrong_call_is_one_line_and_status_2(shipped, args, said):
-    done = run("captcha_export.py", *args, cwd=shipped[0])
-    assert said in done.stderr
-    assert len(own_lines(done.stderr)) == 1
-    assert done.returncode == 2
-
-
-def test_a_missing_package_is_named(shipped, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match="onnx: the package onnxruntime is missing; pip install tf2onnx"):
-        captcha_export.export(shipped[1], ("onnx",))
-
-
-def test_the_exporter_is_told_of_another_one_at_work(shipped):
-    import filelock
-
-    with filelock.FileLock(shipped[0] / "save" / ".export.lock"):
-        done = run("captcha_export.py", cwd=shipped[0])
-    assert "another export is at work there" in own_lines(done.stderr)[0]
-    assert done.returncode == 2
+        message = rf"{name}: predicts otherwise than the checkpoint for \d+ of 37; not kept"
+        with pytest.raises(UserError, match=message):
+            captcha_export.export(in_folder(trained), (name,))
+    assert files(trained) == before
 
 
 def test_a_tie_of_the_checkpoint_may_go_either_way_and_nothing_else():
@@ -204,5 +186,87 @@ def test_a_tie_of_the_checkpoint_may_go_either_way_and_nothing_else():
     other = logits[..., [0, 2, 1, 3]]
     captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
     logits[3, 1, 1] += 0.1
-    with pytest.raises(UserError, match="litert: reads 1 of 10 captchas otherwise than the checkpoint; not kept"):
+    with pytest.raises(UserError, match="litert: predicts otherwise than the checkpoint for 1 of 10; not kept"):
         captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
+
+
+def test_an_export_that_was_killed_leaves_nothing_that_the_next_one_keeps(trained):
+    (trained / "save" / ".export").mkdir()
+    (trained / "save" / ".export" / "model.tflite").write_text("half")
+    captcha_export.export(in_folder(trained))
+    assert not (trained / "save" / ".export").exists()
+    assert captcha_predict.load(trained / "save").characters == "0123"
+
+
+def export_killed_before(call: int, config: Config) -> None:
+    """Export a SavedModel in the place of an earlier one; SIGKILL before the n-th rename."""
+    rename, calls = Path.rename, []
+
+    def counted(path: Path, target: Path) -> Path:
+        calls.append(path)
+        if len(calls) == call:
+            signal.raise_signal(signal.SIGKILL)
+        return rename(path, target)
+
+    Path.rename = counted
+    captcha_export.export(config, ("saved_model",))
+
+
+@pytest.fixture(scope="module")
+def with_saved_model(trained_once, tmp_path_factory):
+    """A folder with a finished run, a SavedModel of it, and what that predicts for a few images."""
+    folder = tmp_path_factory.mktemp("saved_model")
+    shutil.copytree(trained_once, folder, dirs_exist_ok=True)
+    (path,) = captcha_export.export(in_folder(folder), ("saved_model",))
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 48, 3), np.uint8)
+    return folder, images, saved_model(path, images)
+
+
+@pytest.mark.parametrize(("call", "left"), [(1, "saved_model"), (2, "saved_model.old")])
+def test_a_kill_between_the_renames_leaves_the_earlier_saved_model_complete(with_saved_model, tmp_path, call, left):
+    folder, images, logits = with_saved_model
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    process = Process(export_killed_before, call, in_folder(tmp_path), cwd=tmp_path)
+    assert process.wait() == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "save").glob("saved_model*")] == [left]
+    assert np.array_equal(saved_model(tmp_path / "save" / left, images), logits)
+    (path,) = captcha_export.export(in_folder(tmp_path), ("saved_model",))
+    assert [path.name for path in (tmp_path / "save").glob("saved_model*")] == ["saved_model"]
+    assert np.array_equal(saved_model(path, images), logits)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--save_dir", "nowhere"), "there is no checkpoint; train one: python captcha_train.py"),
+        (("--formats", "tensorrt"), "invalid choice: 'tensorrt'"),
+        (("--tfrecords_dir", "nowhere"), "validation.json: there is no such set; draw it"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(trained, args, message):
+    before = files(trained)
+    done = run("captcha_export.py", *args, cwd=trained)
+    (line,) = errors(done.stderr)
+    assert message in line
+    assert done.returncode == 2
+    assert files(trained) == before
+
+
+def test_a_missing_package_is_named(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="onnx: the package onnxruntime is missing; pip install tf2onnx"):
+        captcha_export.export(in_folder(trained), ("onnx",))
+
+
+def test_an_export_beside_another_one_is_refused(trained):
+    with filelock.FileLock(trained / "save" / ".export.lock"):
+        done = run("captcha_export.py", cwd=trained)
+    message = "save: another export is at work there; wait for it or stop it"
+    assert errors(done.stderr) == [f"captcha_export.py: error: {message}"]
+    assert done.returncode == 2
+
+
+def test_checkpoints_of_a_run_that_goes_on_can_be_exported(trained):
+    """The lock of a trainer is another one."""
+    with filelock.FileLock(trained / "save" / ".train.lock"):
+        assert captcha_export.export(in_folder(trained))

@@ -1,53 +1,54 @@
-"""What a run tells of itself, on the terminal, in log.jsonl and to TensorBoard."""
+"""What a run reports, on the terminal, in log.jsonl and to TensorBoard."""
 
+import errno
 import io
 import json
 import os
 import pty
-import subprocess
+import re
+import select
+import signal
 from dataclasses import replace
+from pathlib import Path
 
-import captcha_log
+import captcha_data
 import captcha_train
+from captcha_config import Config
+from captcha_runs import log
+from captcha_sets.shards import VALIDATION, read_manifest
+from captcha_sets.sheet import GAP
 
 import numpy as np
+import pytest
 import tensorflow as tf
-from conftest import SMALL, TRAINING, checkpoint_values, command, options, run
+from conftest import SMALL, TRAINING, Process, checkpoint_values, in_folder, options, start, wait_for
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
 
 SCALARS = {"loss", "gradient_norm", "learning_rate", "images_per_second", "waiting_for_data", "seconds"}
 SCORES = {"captcha_accuracy", "character_accuracy"}
+CLOCK = {"images_per_second", "waiting_for_data", "seconds"}
 
 
-def events(folder):
-    """tag → steps, in the order of the files."""
-    found = {}
-    for path in sorted(folder.glob("events*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = Event.FromString(record.numpy())
-            for value in event.summary.value:
-                found.setdefault(value.tag, []).append(event.step)
-    return found
-
-
-def numbers(folder):
-    """What the log says of each step, without what depends on the clock."""
-    clock = {"images_per_second", "waiting_for_data", "seconds"}
-    return [{name: value for name, value in entry.items() if name not in clock} for entry in captcha_log.read(folder)]
-
-
-def test_tensorboard_finds_the_curves_the_pictures_the_weights_and_the_config(config, folder):
-    captcha_train.train(config)
-    shown = EventAccumulator(str(folder / "save"), size_guidance={"tensors": 0})
+def tensorboard(folder: Path) -> EventAccumulator:
+    """What TensorBoard shows of the runs in a folder."""
+    shown = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     shown.Reload()
+    return shown
+
+
+def numbers(folder: Path) -> list[dict]:
+    """The log's entries without what depends on the clock."""
+    return [{name: value for name, value in entry.items() if name not in CLOCK} for entry in log.read(folder)]
+
+
+def test_tensorboard_finds_the_curves_the_pictures_the_weights_and_the_config(trained_once):
+    shown = tensorboard(trained_once / "save")
     tags = shown.Tags()["tensors"]
     assert {*SCALARS, *SCORES, "misread", "config"} <= set(tags)
     assert sum(tag.startswith("kernels/") for tag in tags) >= 4
     losses = [(event.step, tf.make_ndarray(event.tensor_proto).item()) for event in shown.Tensors("loss")]
-    entries = captcha_log.read(folder / "save")
-    assert losses == [(entry["step"], np.float32(entry["loss"])) for entry in entries]
+    assert losses == [(entry["step"], np.float32(entry["loss"])) for entry in log.read(trained_once / "save")]
     (settings,) = shown.Tensors("config")
     assert "| learning_rate | `0.008` |" in settings.tensor_proto.string_val[0].decode()
     width, height, png = shown.Tensors("misread")[-1].tensor_proto.string_val
@@ -55,93 +56,107 @@ def test_tensorboard_finds_the_curves_the_pictures_the_weights_and_the_config(co
     assert image.size == (int(width), int(height)) and image.width > 2 * SMALL.width
 
 
-def test_every_report_is_a_line_for_plots_of_ones_own(config, folder):
-    captcha_train.train(config)
-    entries = [json.loads(line) for line in (folder / "save" / "log.jsonl").read_text().splitlines()]
+def test_every_report_is_a_line_of_json(trained_once):
+    entries = [json.loads(line) for line in (trained_once / "save" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     for entry in entries:
         assert entry.keys() == {"step", *SCALARS, *(SCORES if entry["step"] % 4 == 0 else ())}
     assert sorted(entry["seconds"] for entry in entries) == [entry["seconds"] for entry in entries]
 
 
-def test_a_run_that_was_killed_tells_of_each_step_once_and_the_same(config, folder):
-    config = replace(config, max_steps=60)
+def test_a_report_averages_the_steps_since_the_one_before(config, trained_once):
+    """With a report after every step, two of them have the mean that one after every second step tells."""
+    captcha_train.train(replace(config, save_every=1))
+    single = [entry["loss"] for entry in log.read(Path(config.save_dir))]
+    double = [entry["loss"] for entry in log.read(trained_once / "save")]
+    assert np.mean(np.reshape(single, (6, 2)), axis=1) == pytest.approx(double, rel=1e-6)
+
+
+def test_a_run_that_was_killed_reads_as_an_undisturbed_one(config, folder):
+    """What was reported after the newest checkpoint is reported again; the later entry counts."""
+    config = replace(config, max_steps=32)
     captcha_train.train(replace(config, save_dir=str(folder / "undisturbed")))
-    args = command("captcha_train.py", *options(TRAINING, config))
-    for last in ("step 12/", "step 28/", "step 46/"):
-        process = subprocess.Popen(args, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert any(last in line for line in process.stdout)
+    for last in ("step 6/", "step 16/"):
+        process = start("captcha_train.py", *options(TRAINING, config), cwd=folder)
+        wait_for(process, last)
         process.kill()
-        assert process.wait() < 0  # it was not yet done
+        assert process.wait() == -signal.SIGKILL
     assert captcha_train.train(config) == 0
     assert numbers(folder / "save") == numbers(folder / "undisturbed")
-    ours, theirs = events(folder / "save"), events(folder / "undisturbed")
-    assert ours.pop("config") and theirs.pop("config")
-    assert ours == theirs and ours["loss"] == list(range(2, 61, 2))
-    assert checkpoint_values(folder / "save", "ckpt-60") == checkpoint_values(folder / "undisturbed", "ckpt-60")
+    seconds = [entry["seconds"] for entry in log.read(folder / "save")]
+    assert seconds == sorted(seconds)  # of training, over all runs
+    assert {event.step for event in tensorboard(folder / "save").Tensors("loss")} == set(range(2, 33, 2))
+    assert checkpoint_values(folder / "save", "ckpt-32") == checkpoint_values(folder / "undisturbed", "ckpt-32")
 
 
-def test_what_was_told_after_the_checkpoint_is_taken_back(config, folder):
-    """As after a kill between a report and the save: the steps are made, and told of, anew."""
-    captcha_train.train(replace(config, max_steps=8))
-    for path in (folder / "save").glob("*-8.*"):
+def test_steps_that_are_made_again_are_read_once(trained):
+    """As after a kill between a report and the next one: the entry of step 12 is there, its checkpoint is not."""
+    before = numbers(trained / "save")
+    for path in (trained / "save").glob("*-12.*"):
         path.unlink()
-    before = captcha_log.read(folder / "save")
-    (path,) = (folder / "save").glob("events*")
-    with open(path, "ab") as file:
-        file.write(b"torn by a kill")
-    captcha_train.train(replace(config, max_steps=8))
-    assert [entry["step"] for entry in captcha_log.read(folder / "save")] == [2, 4, 6, 8]
-    assert captcha_log.read(folder / "save")[:3] == before[:3]
-    assert events(folder / "save")["loss"] == [2, 4, 6, 8]
+    captcha_train.train(in_folder(trained))
+    lines = [json.loads(line)["step"] for line in (trained / "save" / "log.jsonl").read_text().splitlines()]
+    assert lines == [2, 4, 6, 8, 10, 12, 12]
+    assert numbers(trained / "save") == before
 
 
-def test_a_log_that_cannot_be_written_stops_no_training(folder):
-    (folder / "save" / ".log.jsonl.new").mkdir(parents=True)
-    done = run("captcha_train.py", *options(TRAINING), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "step 12/12" in done.stdout and done.stdout.count("warning: not logged: Is a directory") == 6
-    assert (folder / "save" / "ckpt-12.json").exists()
+def test_an_entry_replaces_those_of_its_step_and_of_later_ones(tmp_path):
+    entries = [{"step": 1}, {"step": 2}, {"step": 3}, {"step": 2, "again": True}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert log.read(tmp_path) == [{"step": 1}, {"step": 2, "again": True}]
 
 
-def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
+def test_a_torn_line_is_skipped(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "lo\n{"step": 3}\n')
-    assert captcha_log.read(tmp_path) == [{"step": 1}, {"step": 3}]
+    assert log.read(tmp_path) == [{"step": 1}, {"step": 3}]
 
 
-def test_the_end_says_what_came_of_it_and_what_to_type_next(folder):
-    done = run("captcha_train.py", *options(TRAINING), cwd=folder)
-    lines = [line.split() for line in done.stdout.splitlines()]
-    said = {line[0]: line[1:] for line in lines if line}
-    assert said["steps"][:2] == ["12,", "in"]
-    best = json.loads(next((folder / "save").glob("best-*.json")).read_text())["best"]
-    assert said["best"][0] == f"{best['captcha_accuracy']:.2%}"
-    assert said["saved"] == [f"save/best-{best['step']}"]
-    assert said["next"][:2] == ["python", "captcha_evaluate.py"]
-    assert ["tensorboard", "--logdir", "save"] in lines
+def test_a_line_is_never_appended_to_a_torn_one(trained):
+    path = trained / "save" / "log.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    captcha_train.train(replace(in_folder(trained), max_steps=14))
+    assert [entry["step"] for entry in log.read(trained / "save")] == [2, 4, 6, 8, 10, 14]
 
 
-def test_on_a_terminal_one_live_line_shows_how_far_it_is_and_how_good(folder):
+def test_a_folder_without_a_log_has_no_entries(tmp_path):
+    assert log.read(tmp_path) == []
+
+
+def test_a_log_that_cannot_be_written_stops_no_training(config, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "log.jsonl")
+
+    monkeypatch.setattr(log, "_append", full)
+    assert captcha_train.train(replace(config, max_steps=4)) == 0
+    assert capsys.readouterr().out.count("saved  warning: not logged: No space left on device\n") == 2
+    assert Path(config.save_dir, "ckpt-4.json").exists()
+
+
+def train_on(terminal: str, config: Config) -> None:
+    """Train with the terminal as standard output."""
+    os.dup2(os.open(terminal, os.O_WRONLY), 1)
+    captcha_train.train(config)
+
+
+def test_on_a_terminal_a_bar_shows_the_step_and_the_measures(config, folder):
     terminal, other_end = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    process = subprocess.Popen(
-        command("captcha_train.py", *options(TRAINING)),
-        cwd=folder,
-        stdout=other_end,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    os.close(other_end)
+    process = Process(train_on, os.ttyname(other_end), config, cwd=folder, env={"TERM": "xterm"})
     shown = b""
-    while True:
-        try:
-            block = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not block:
-            break
-        shown += block
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 65536)
     os.close(terminal)
-    assert process.wait(60) == 0
-    assert b"12/12" in shown and b"loss " in shown and b"captcha_accuracy " in shown
-    assert b"step 12/12  loss" in shown  # and the lines stay
+    os.close(other_end)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"step ━+ 12/12 .* loss .* captcha_accuracy ", text)
+    assert "step 12/12  loss" in text  # the reports stay above the bar
+
+
+def test_the_picture_shows_what_is_not_correct(config):
+    records = captcha_data.open_pixels(read_manifest(VALIDATION, config), config)
+    logits = np.eye(4, dtype=np.float32)[records["labels"]]
+    assert log.misread(records, logits, config.characters) is None
+    logits[5] = np.roll(logits[5], 1, axis=-1)
+    picture = log.misread(records, logits, config.characters)
+    shown = np.asarray(picture.convert("L"))[GAP : GAP + config.height, GAP : GAP + config.width]
+    assert np.array_equal(shown, records["image"][5, ..., 0])

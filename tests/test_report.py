@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import captcha_evaluate
+from captcha_config import Config
 from captcha_predict import MODELS
 from captcha_runs import log, transfer
 
 import pytest
-from conftest import ROOT, TRAINING, options, run
+from conftest import ROOT, TRAINING, errors, options, run
 
 SECTIONS = [
     "By position and by character", "Confusions", "Calibration: can the confidence be trusted?",
@@ -76,6 +78,30 @@ def test_all_of_it_is_there(report):
     assert text.count("<svg") == 3
     assert "viewport" in text and "light dark" in text
     assert text.count("<figure>") >= 20
+
+
+def training_rows(folder, model):
+    """The rows of the table of the training, in the report of a model that reads a few captchas."""
+    results = captcha_evaluate.predict(Config(save_dir=str(folder)), fresh=5, model=model)
+    captcha_evaluate.write_report(folder / "report.html", captcha_evaluate.score(results), results)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    return len(re.findall("<tr>", text.partition("<h2>Training</h2>")[2].partition("<h2>")[0]))
+
+
+def test_the_training_is_that_of_the_model_that_was_scored(tmp_path, monkeypatch):
+    """Also where a folder of one's own has the name of a shipped model."""
+    evaluated = [entry for entry in log.read(transfer.WEIGHTS / "digits") if "captcha_accuracy" in entry]
+    assert training_rows(tmp_path, "digits") == 1 + len(evaluated) > 1
+    (tmp_path / "digits").mkdir()
+    shutil.copy(MODELS / "letters.tflite", tmp_path / "digits" / "model.tflite")
+    monkeypatch.chdir(tmp_path)
+    assert training_rows(tmp_path, "digits") == 0
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    done = run("captcha_evaluate.py", "--model", "digits", "--fresh", 5, "--report", "nowhere/r.html", cwd=tmp_path)
+    assert errors(done.stderr) == ["captcha_evaluate.py: error: No such file or directory: nowhere/r.html"]
+    assert done.returncode == 2
 
 
 @pytest.fixture(scope="module")

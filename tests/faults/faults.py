@@ -319,14 +319,14 @@ class Faults:
         finish(work.decode())
         for split in SPLITS:
             work.pixels(split).unlink()
-        path = rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord")))
-        times = path.stat()
-        content = bytearray(path.read_bytes())
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        with open(path, "r+b") as file:
-            file.write(content)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        flip_unnoticed(rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord"))), rng)
         return self.refused(work, work.train)
+
+    def damaged_set_after_decoding(self, work: Work, rng: random.Random) -> str:
+        """The same once the images are decoded: nothing reads the file again."""
+        finish(work.decode())
+        flip_unnoticed(rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord"))), rng)
+        return self.outcome(work)
 
     def damaged_manifest(self, work: Work, rng: random.Random) -> str:
         path = work.folder / "tfrecords" / f"{rng.choice(SPLITS)}.json"
@@ -393,8 +393,9 @@ class Faults:
             "killed_while_training", "killed_while_decoding", "killed_during_a_save", "signalled_while_training",
             "killed_while_producing", "signalled_while_producing", "killed_while_replacing_a_set",
             "disk_full_while_producing", "disk_full_while_saving", "disk_full_on_a_small_disk",
-            "all_checkpoints_damaged", "damaged_set_after_a_check", "damaged_manifest", "extra_shard",
-            "exchanged_shards", "second_trainer", "changed_config", "changed_characters", "swapped_size", "another_set",
+            "all_checkpoints_damaged", "damaged_set_after_a_check", "damaged_set_after_decoding", "damaged_manifest",
+            "extra_shard", "exchanged_shards", "second_trainer", "changed_config", "changed_characters", "swapped_size",
+            "another_set",
         )  # fmt: skip
         kinds = {name: getattr(self, name) for name in single}
         files_of = {"data": ".data-00000-of-00001", "index": ".index", "metadata": ".json"}
@@ -436,6 +437,16 @@ def flip_bits(path: Path, rng: random.Random) -> None:
     for _ in range(rng.choice([1, 1, 2, 8])):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
+
+
+def flip_unnoticed(path: Path, rng: random.Random) -> None:
+    """Flip one bit, as a disk does: the file keeps its size and its time."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    with open(path, "r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def remove(path: Path, rng: random.Random) -> None:
