@@ -25,9 +25,10 @@ import captcha_predict
 from captcha_config import Config
 from captcha_runs import checkpoint_files, checkpoints, log, metrics, transfer
 from captcha_sets.draw import draw
+from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
 from captcha_sets.pool import draw_many
-from captcha_sets.shards import VALIDATION, examples, read_manifest
+from captcha_sets.shards import examples
 from captcha_sets.sheet import print_table
 
 import numpy as np

@@ -29,8 +29,9 @@ from captcha_config import Config
 from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
 from captcha_runs import checkpoint_files, checkpoints, log
 from captcha_sets.files import lock, staging, sync
+from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
-from captcha_sets.shards import VALIDATION, examples, read_manifest
+from captcha_sets.shards import examples
 
 import numpy as np
 

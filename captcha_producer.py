@@ -14,7 +14,7 @@ from pathlib import Path
 from captcha_cli import UserError, parse_args, quiet_import, run, track
 
 with quiet_import(__name__):
-    from captcha_sets.shards import DRAWING_FIELDS, SPLITS, count_of, differences, open_manifest, set_exists
+    from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, count_of, differences, open_manifest, set_exists
 
 from captcha_config import Config
 from captcha_sets.draw import check_fonts

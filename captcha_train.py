@@ -25,8 +25,8 @@ from captcha_runs.checkpoint_files import BEST
 from captcha_runs.checkpoints import Checkpoints
 from captcha_runs.log import Log, misread
 from captcha_sets.draw import TRAIN
+from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
 from captcha_sets.replace import belongs
-from captcha_sets.shards import SPLITS, VALIDATION, read_manifest
 
 import numpy as np
 

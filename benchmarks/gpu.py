@@ -24,7 +24,7 @@ import captcha_data
 import captcha_model
 from captcha_config import PRECISIONS, Config
 from captcha_runs import cluster, optimizer
-from captcha_sets.shards import TRAIN, read_manifest
+from captcha_sets.manifest import TRAIN, read_manifest
 
 import keras
 import tensorflow as tf

@@ -20,7 +20,7 @@ with quiet_import(__name__):
     from captcha_producer import produce
 
 from captcha_config import Config
-from captcha_sets.shards import TRAIN
+from captcha_sets.manifest import TRAIN
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ import captcha_model
 from captcha_config import Config
 from captcha_runs import checkpoint_files, optimizer
 from captcha_runs.checkpoint_files import LATEST
-from captcha_sets.shards import TRAIN, check_shards, read_manifest
+from captcha_sets.manifest import TRAIN, read_manifest
+from captcha_sets.shards import check_shards
 
 import tensorflow as tf
 

@@ -29,7 +29,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_runs import log, optimizer
-from captcha_sets.shards import TRAIN, VALIDATION, read_manifest
+from captcha_sets.manifest import TRAIN, VALIDATION, read_manifest
 
 import keras
 import numpy as np

@@ -27,7 +27,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_runs import optimizer
-from captcha_sets.shards import SPLITS, read_manifest
+from captcha_sets.manifest import SPLITS, read_manifest
 
 import keras
 import numpy as np

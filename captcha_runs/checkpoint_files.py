@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captcha_cli import UserError
-from captcha_sets.files import read_checksummed, sha256, sync, write_checksummed
+from captcha_sets.files import read_checksummed, reason, sha256, sync, write_checksummed
 
 import keras
 import tensorflow as tf
@@ -63,15 +63,9 @@ def write(
         (pending / f"{stem}.json").replace(folder / f"{stem}.json")
         sync(folder)
     except tf.errors.OpError as error:
-        raise OSError(errno.EIO, _reason(error.message), str(folder)) from error
+        raise OSError(errno.EIO, reason(error), str(folder)) from error
     finally:
         sweep(folder)
-
-
-def _reason(message: str) -> str:
-    """The first line of an error of TensorFlow's, without the operation and the temporary file that it names."""
-    pattern = rf"(?:{{{{[^}}]*}}}} )?(?:[^;]*/{re.escape(PENDING)}/[^;]*; )?(.*?)(?: \[Op:\w+\])?"
-    return re.fullmatch(pattern, message.partition("\n")[0])[1]
 
 
 def keep(folder: Path, name: str, step: int, count: int) -> None:

@@ -22,7 +22,7 @@ from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import BEST, LATEST
 from captcha_runs.metrics import temperature
 from captcha_sets.files import lock
-from captcha_sets.shards import VALIDATION, fingerprint
+from captcha_sets.manifest import VALIDATION, fingerprint
 
 import keras
 import numpy as np

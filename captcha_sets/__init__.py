@@ -2,7 +2,8 @@
 
 draw        one captcha, seeded
 pool        many captchas, on all cores
-shards      TFRecord files, and the manifest that describes them
+shards      TFRecord files
+manifest    what a split holds, and the command that makes it
 replace     a new split put in the place of an earlier one
 pixels      the decoded images of a split, mapped into memory
 labelled    images that people label themselves

@@ -14,7 +14,7 @@ from pathlib import Path
 from captcha_cli import UserError, parse_args, quiet_import, run
 
 with quiet_import(__name__):
-    from captcha_sets import shards
+    from captcha_sets import manifest, shards
 
     try:
         import apache_beam as beam
@@ -27,7 +27,7 @@ from captcha_config import Config
 from captcha_sets.draw import check_fonts, draw, png
 from captcha_sets.files import with_checksum
 
-FIELDS = (*shards.DRAWING_FIELDS, "train_count", "validation_count", "images_per_shard", "tfrecords_dir")
+FIELDS = (*manifest.DRAWING_FIELDS, "train_count", "validation_count", "images_per_shard", "tfrecords_dir")
 LOCAL_RUNNER = "--runner=FnApiRunner"  # in this process; Beam's own default looks for a server
 
 
@@ -45,21 +45,21 @@ def draw_split(split: str, config: Config, options: list[str]) -> None:
         raise UserError("Apache Beam is not installed; pip install apache-beam")
     check_fonts(config)
     try:
-        manifest = FileSystems.join(config.tfrecords_dir, f"{split}.json")
-        there = FileSystems.exists(manifest)
+        path = FileSystems.join(config.tfrecords_dir, f"{split}.json")
+        there = FileSystems.exists(path)
     except ValueError as error:
         raise UserError(f"tfrecords_dir: {error}") from error
     if there:
-        raise UserError(f"{manifest}: there is a set already; move it away, or set another --tfrecords_dir")
-    plan = shards.plan(split, shards.count_of(split, config), config.images_per_shard)
+        raise UserError(f"{path}: there is a set already; move it away, or set another --tfrecords_dir")
+    plan = shards.plan(split, manifest.count_of(split, config), config.images_per_shard)
     with _pipeline(options) as pipeline:
         (
             pipeline
             | beam.Create(plan)
             | beam.Reshuffle()  # one shard for each worker that is free, not all for one
-            | "Draw" >> beam.Map(_draw_shard, split, config, shards.versions())
+            | "Draw" >> beam.Map(_draw_shard, split, config, manifest.versions())
             | beam.combiners.ToList()
-            | "Describe" >> beam.Map(_write_manifest, manifest, split, config)
+            | "Describe" >> beam.Map(_write_manifest, path, split, config)
         )
 
 
@@ -75,8 +75,8 @@ def _pipeline(options: list[str]) -> "beam.Pipeline":
 def _draw_shard(part: tuple[str, range], split: str, config: Config, versions: dict[str, str]) -> dict:
     """Draw a shard on a worker, and copy it to the output; returns its entry in the manifest."""
     name, indices = part
-    if shards.versions() != versions:
-        raise RuntimeError(f"this worker has {shards.versions()}, but {versions} is needed")
+    if manifest.versions() != versions:
+        raise RuntimeError(f"this worker has {manifest.versions()}, but {versions} is needed")
     drawn = (draw(index, split, config) for index in indices)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -89,11 +89,11 @@ def _draw_shard(part: tuple[str, range], split: str, config: Config, versions: d
 def _write_manifest(entries: list[dict], path: str, split: str, config: Config) -> None:
     entries = sorted(entries, key=lambda entry: entry["name"])
     with FileSystems.create(path) as target:
-        target.write(with_checksum(shards.describe(split, config, entries)).encode())
+        target.write(with_checksum(manifest.describe(split, config, entries)).encode())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--splits", nargs="+", choices=shards.SPLITS, default=shards.SPLITS, help="default: both")
+    parser.add_argument("--splits", nargs="+", choices=manifest.SPLITS, default=manifest.SPLITS, help="default: both")
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="Beam's own options")
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     for split in dict.fromkeys(args.splits):
         draw_split(split, config, args.options)
-        print(f"{split}: {shards.count_of(split, config)} captchas in {config.tfrecords_dir}/")
+        print(f"{split}: {manifest.count_of(split, config)} captchas in {config.tfrecords_dir}/")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ write_checksummed(path, values)     a JSON file with a checksum in it
 values = read_checksummed(path)     what was written, or a ValueError
 with staging(folder):               a folder to prepare files in before they are moved into place
 with lock(folder, name, busy):      one process at a time
+reason(error)                       what an error of TensorFlow's says, in plain words
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +68,12 @@ def lock(folder: Path, name: str, busy: str | None = None) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error of TensorFlow's, without the operation and the file that it begins and ends with."""
+    line = error.message.partition("\n")[0]
+    return re.sub(r"^(\{\{[^}]*\}\} *)?(\S*/\S*; )?| *\[Op:.*$", "", line)
 
 
 def write_checksummed(path: Path, values: dict) -> None:

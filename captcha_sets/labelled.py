@@ -17,7 +17,7 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.images import images_in, open_image, resized
 from captcha_sets.draw import png
-from captcha_sets.shards import TRAIN, VALIDATION
+from captcha_sets.manifest import TRAIN, VALIDATION
 
 
 class LabelledImage(NamedTuple):

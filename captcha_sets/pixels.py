@@ -19,7 +19,8 @@ from pathlib import Path
 from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_sets.files import lock, read_checksummed, sync, write_checksummed
-from captcha_sets.shards import check_shards, examples, fingerprint, read_manifest
+from captcha_sets.manifest import fingerprint, read_manifest
+from captcha_sets.shards import check_shards, examples
 
 import numpy as np
 from keras import ops

@@ -14,7 +14,8 @@ from pathlib import Path
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_sets.files import lock, staging, sync, write_checksummed
-from captcha_sets.shards import describe, is_image, is_shard, plan, write_shard
+from captcha_sets.manifest import describe
+from captcha_sets.shards import is_image, is_shard, plan, write_shard
 from captcha_sets.sheet import sheet_path
 
 MARK = ".drawn"  # lies in a folder that the producer filled, and so may replace; names the set that it belongs to
@@ -34,7 +35,7 @@ def write_split(
     Args:
       items: (text, PNG file) pairs, `count` of them. Closed at the end.
       images: whether to write PNG files to <images_dir>/<split>/; without, those of the earlier split are removed.
-      imported: for imported images, where they came from; see shards.describe.
+      imported: for imported images, where they came from; see manifest.describe.
     Returns:
       The manifest.
     Raises:

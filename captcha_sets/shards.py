@@ -1,46 +1,24 @@
-"""A split on the disk: shards of TFRecords, and a manifest that is written last and says what they hold.
+"""The shards of a split: TFRecord files with a fixed number of captchas each.
 
 plan(split, count, images_per_shard)            which captchas are in which shard
 write_shard(path, indices, items)               one shard; returns its entry in the manifest
-describe(split, config, shards)                 the manifest's content
-open_manifest(split, config)                    the manifest of a split, or an error that says how to draw it
-read_manifest(split, config)                    the same, of captchas like the config's
 check_shards(manifest, config)                  the paths of the shards, once they are what the manifest says
 examples(manifest, config)                      what is in them: (text, PNG file), in order
 """
 
 import contextlib
-import hashlib
-import os
 import re
-import shlex
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets.draw import TRAIN, file_label
-from captcha_sets.files import sha256, sync, verified, with_checksum
+from captcha_sets.draw import file_label
+from captcha_sets.files import reason, sha256, sync, verified, with_checksum
+from captcha_sets.manifest import make_command, read_text
 
 import tensorflow as tf
-from tensorflow.io.gfile import GFile, exists, join, stat  # paths may be on any file system that TensorFlow knows
-
-VALIDATION = "validation"
-SPLITS = (TRAIN, VALIDATION)
-FORMAT = 2  # of the manifest
-CAPTCHA_FIELDS = ("characters", "length", "width", "height")  # what a network is made for
-DRAWING_FIELDS = (*CAPTCHA_FIELDS, "fonts", "font_sizes", "oversample_characters", "seed")
-
-
-def count_of(split: str, config: Config) -> int:
-    """How many captchas a split is to have."""
-    return config.train_count if split == TRAIN else config.validation_count
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide the pixels."""
-    return {name: version(name) for name in ("captcha", "pillow")}
+from tensorflow.io.gfile import GFile, join, stat  # paths may be on any file system that TensorFlow knows
 
 
 def plan(split: str, count: int, images_per_shard: int) -> list[tuple[str, range]]:
@@ -86,7 +64,7 @@ def write_shard(path: Path, indices: range, items: Iterator[tuple[str, bytes]], 
                 if images_dir:
                     (images_dir / image_name(index, text)).write_bytes(encoded)
     except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be written ({error.message})") from error
+        raise UserError(f"{path}: cannot be written ({reason(error)})") from error
     sync(path)
     return {"name": path.name, "records": len(indices), "bytes": path.stat().st_size, "sha256": sha256(path)}
 
@@ -104,128 +82,6 @@ def _example(index: int, text: str, encoded: bytes) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def describe(split: str, config: Config, shards: list[dict], imported: dict | None = None) -> dict:
-    """The manifest of a split.
-
-    Args:
-      shards: their entries, as write_shard returns them.
-      imported: for imported images, where they came from ("source") and how many had which size ("sizes"); None: drawn.
-    """
-    count = sum(shard["records"] for shard in shards)
-    origin = imported or {"source": None, "sizes": {f"{config.width}x{config.height}": count}}
-    return {
-        "format": FORMAT,
-        "split": split,
-        **origin,
-        "count": count,
-        **_drawing_values(split, config),
-        "versions": versions(),
-        "shards": shards,
-    }
-
-
-def _drawing_values(split: str, config: Config) -> dict:
-    """The values of DRAWING_FIELDS that a split is drawn with, as JSON has them."""
-    values = {name: getattr(config, name) for name in DRAWING_FIELDS}
-    if split != TRAIN:
-        values["oversample_characters"] = ""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def manifest_path(split: str, config: Config) -> str:
-    """Where the manifest of a split is."""
-    return join(config.tfrecords_dir, f"{split}.json")
-
-
-def set_exists(split: str, config: Config) -> bool:
-    """Whether there is a manifest of a split, complete or damaged."""
-    return exists(manifest_path(split, config))
-
-
-def read_manifest(split: str, config: Config) -> dict:
-    """The manifest of a split of captchas like the config's.
-
-    Raises:
-      UserError: there is none, it is damaged, or its captchas have other characters, length or size.
-    """
-    manifest = open_manifest(split, config)
-    different = differences(manifest, config, CAPTCHA_FIELDS)
-    if different:
-        raise UserError(
-            f"{manifest_path(split, config)}: the set has {'; '.join(different)}; change the config to match, or"
-            f" replace the set: {make_command(split, config, manifest)}"
-        )
-    return manifest
-
-
-def differences(manifest: dict, config: Config, names: tuple[str, ...]) -> list[str]:
-    """One text for each of the fields that is not the same in the manifest and in the config."""
-    ours = _drawing_values(manifest["split"], config)
-    return [f"{name} {manifest[name]!r}, not {ours[name]!r}" for name in names if manifest[name] != ours[name]]
-
-
-def open_manifest(split: str, config: Config) -> dict:
-    """The manifest of a split, whatever captchas it has. Raises UserError where there is none, or a damaged one."""
-    path = manifest_path(split, config)
-    try:
-        manifest = verified(_read_text(path))
-    except tf.errors.NotFoundError as error:
-        where = path if "://" in path else os.path.abspath(path)
-        raise UserError(f"{where}: there is no such set; draw it: {make_command(split, config)}") from error
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message})") from error
-    except ValueError as error:
-        again = make_command(split, config, {})
-        raise UserError(f"{path}: is not a complete manifest ({error}); make the set again: {again}") from error
-    if manifest.get("format") != FORMAT:
-        again = make_command(split, config, manifest)
-        raise UserError(f"{path}: is of another version of this project; make the set again: {again}")
-    return manifest
-
-
-def _read_text(path: str) -> str:
-    with GFile(path, "rb") as file:
-        return file.read().decode()
-
-
-def make_command(split: str, config: Config, manifest: dict | None = None) -> str:
-    """The command that makes a split like the config's, in place of the one that `manifest` describes, if any.
-
-    Where that one has the config's characters and size, the command makes the same files again.
-    """
-    manifest, replaces = manifest or {}, manifest is not None
-    names = (*DRAWING_FIELDS, f"{split}_count", "images_per_shard")
-    values = {name: getattr(config, name) for name in names}
-    if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
-        values |= {name: manifest[name] for name in DRAWING_FIELDS}
-        values |= {f"{split}_count": manifest["count"], "images_per_shard": manifest["shards"][0]["records"]}
-    imported = manifest.get("source") is not None
-    if imported:
-        values = {name: values[name] for name in CAPTCHA_FIELDS}
-    values["tfrecords_dir"] = config.tfrecords_dir
-    if "://" in config.tfrecords_dir and not imported:
-        words = ["python", "-m", "captcha_sets.beam"]  # the producer writes to this machine alone
-    else:
-        words = ["python", "captcha_producer.py"] + ["--replace"] * replaces
-        values["images_dir"] = config.images_dir
-    if imported:
-        words += ["--source", manifest["source"]]
-    if not imported or manifest.get("splits") == [split]:  # the images of one source may have become both
-        words += ["--splits", split]
-    for name, value in values.items():
-        value = tuple(value) if isinstance(value, list) else value
-        if value != getattr(Config, name):
-            words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
-    if values.get("images_dir") == Config.images_dir and config.tfrecords_dir != Config.tfrecords_dir:
-        words.append("--no-images")  # that folder is for the pictures of another set
-    return shlex.join(map(str, words))
-
-
-def fingerprint(manifest: dict) -> str:
-    """A short text that identifies a split: a hash of its shards' hashes."""
-    return hashlib.sha256("".join(shard["sha256"] for shard in manifest["shards"]).encode()).hexdigest()[:16]
-
-
 def check_shards(manifest: dict, config: Config) -> list[str]:
     """The paths of the shards. Raises UserError unless they are what the manifest says.
 
@@ -236,7 +92,7 @@ def check_shards(manifest: dict, config: Config) -> list[str]:
     again = f"copy that file again, or make the set again: {make_command(split, config, manifest)}"
     memory = join(config.tfrecords_dir, f".{split}.checked")
     try:
-        checked = verified(_read_text(memory))
+        checked = verified(read_text(memory))
     except (tf.errors.OpError, ValueError):
         checked = {}
     now = {}
@@ -251,7 +107,7 @@ def check_shards(manifest: dict, config: Config) -> list[str]:
         except tf.errors.NotFoundError as error:
             raise UserError(f"{path}: the shard is missing; {again}") from error
         except tf.errors.OpError as error:
-            raise UserError(f"{path}: cannot be read ({error.message})") from error
+            raise UserError(f"{path}: cannot be read ({reason(error)})") from error
         if status.length != shard["bytes"]:
             raise UserError(f"{path}: has {status.length} bytes, the manifest says {shard['bytes']}; {again}")
         if found != shard["sha256"]:
@@ -272,6 +128,5 @@ def examples(manifest: dict, config: Config) -> Iterator[tuple[str, bytes]]:
             yield text.decode(), encoded
             done += 1
     except tf.errors.OpError as error:
-        reason = re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", error.message.partition("\n")[0])  # not TensorFlow's operations
         again = f"make the set again: {make_command(split, config, manifest)}"
-        raise UserError(f"{split}: cannot be read after {done} records ({reason}); {again}") from error
+        raise UserError(f"{split}: cannot be read after {done} records ({reason(error)}); {again}") from error

@@ -15,7 +15,8 @@ from pathlib import Path
 from captcha_cli import UserError, parse_args, quiet_import, run
 
 with quiet_import(__name__):
-    from captcha_sets.shards import SPLITS, examples, open_manifest
+    from captcha_sets.manifest import SPLITS, open_manifest
+    from captcha_sets.shards import examples
 
 from captcha_config import Config
 

@@ -23,7 +23,7 @@ with quiet_import(__name__):
 from captcha_config import Config
 from captcha_runs.transfer import WEIGHTS
 from captcha_sets.draw import draw
-from captcha_sets.shards import VALIDATION
+from captcha_sets.manifest import VALIDATION
 from captcha_sets.sheet import contact_sheet
 
 import own_style

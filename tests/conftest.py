@@ -207,7 +207,7 @@ def checkpoint_values(folder: Path, stem: str) -> dict[str, bytes]:
 def drawn(tmp_path_factory) -> Path:
     """The two small splits, drawn and decoded once."""
     import captcha_data
-    from captcha_sets.shards import SPLITS, read_manifest
+    from captcha_sets.manifest import SPLITS, read_manifest
 
     folder = tmp_path_factory.mktemp("drawn")
     config = in_folder(folder)

@@ -19,7 +19,7 @@ from captcha_cli import run as run_main
 from captcha_config import Config
 from captcha_runs import checkpoint_files, cluster, log
 from captcha_runs.checkpoint_files import LATEST
-from captcha_sets.shards import read_manifest
+from captcha_sets.manifest import read_manifest
 
 import pytest
 import tensorflow as tf

@@ -6,9 +6,9 @@ import captcha_data
 from captcha_cli import UserError
 from captcha_producer import produce
 from captcha_sets.draw import draw, png
+from captcha_sets.manifest import fingerprint, read_manifest
 from captcha_sets.pixels import grey
 from captcha_sets.replace import write_split
-from captcha_sets.shards import fingerprint, read_manifest
 
 import numpy as np
 import pytest

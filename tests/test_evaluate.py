@@ -17,7 +17,7 @@ from captcha_config import Config
 from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import BEST
 from captcha_sets.draw import draw
-from captcha_sets.shards import VALIDATION, read_manifest
+from captcha_sets.manifest import VALIDATION, read_manifest
 
 import numpy as np
 import pytest

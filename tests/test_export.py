@@ -17,8 +17,9 @@ from captcha_config import Config
 from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints, log, transfer
 from captcha_sets.files import read_checksummed, write_checksummed
+from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
-from captcha_sets.shards import VALIDATION, examples, read_manifest
+from captcha_sets.shards import examples
 
 import filelock
 import keras

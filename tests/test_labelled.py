@@ -9,7 +9,8 @@ import captcha_train
 from captcha_cli import UserError
 from captcha_producer import import_images
 from captcha_sets.draw import draw, png
-from captcha_sets.shards import SPLITS, TRAIN, image_name, make_command, read_manifest
+from captcha_sets.manifest import SPLITS, TRAIN, make_command, read_manifest
+from captcha_sets.shards import image_name
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ import captcha_data
 import captcha_train
 from captcha_config import Config
 from captcha_runs import log
-from captcha_sets.shards import VALIDATION, read_manifest
+from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.sheet import GAP
 
 import numpy as np

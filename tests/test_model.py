@@ -11,8 +11,8 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_runs import log
 from captcha_runs.checkpoints import Checkpoints
+from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
 from captcha_sets.pixels import grey
-from captcha_sets.shards import SPLITS, VALIDATION, read_manifest
 
 import keras
 import numpy as np

@@ -11,8 +11,8 @@ import captcha_train
 from captcha_cli import UserError
 from captcha_producer import import_images
 from captcha_sets.draw import draw
+from captcha_sets.manifest import read_manifest
 from captcha_sets.pixels import grey
-from captcha_sets.shards import read_manifest
 
 import numpy as np
 import pytest

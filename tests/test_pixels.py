@@ -15,8 +15,8 @@ from captcha_cli import UserError
 from captcha_producer import produce
 from captcha_sets import files as set_files
 from captcha_sets.draw import draw
+from captcha_sets.manifest import read_manifest
 from captcha_sets.pixels import open_pixels, verified_records
-from captcha_sets.shards import read_manifest
 
 import numpy as np
 import pytest

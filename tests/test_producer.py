@@ -23,9 +23,10 @@ from captcha_config import Config
 from captcha_producer import produce
 from captcha_sets.draw import check_fonts, draw
 from captcha_sets.files import read_checksummed, write_checksummed
+from captcha_sets.manifest import make_command, read_manifest
 from captcha_sets.pool import draw_many, save_images
 from captcha_sets.replace import write_split
-from captcha_sets.shards import check_shards, make_command, read_manifest
+from captcha_sets.shards import check_shards
 from captcha_sets.sheet import write_sheet
 
 import numpy as np

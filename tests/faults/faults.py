@@ -45,7 +45,7 @@ from captcha_cli import run
 from captcha_config import Config
 from captcha_runs import checkpoint_files
 from captcha_sets.files import read_checksummed, sha256
-from captcha_sets.shards import SPLITS, read_manifest
+from captcha_sets.manifest import SPLITS, read_manifest
 
 from conftest import files, in_folder
 from rich.console import Console
