@@ -17,7 +17,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 def option(default: Any, about: str, low: float | None = None, high: float | None = None, *, free: bool = False) -> Any:
     """A field: its default, its meaning (with the unit), and the smallest and largest value allowed.
 
-    A stopped run may continue with another value of a `free` field. A change of any other would change the weights.
+    A stopped run may continue with another value of a `free` field: it does not affect the weights, or only through the
+    sets, which are compared by their content.
     """
     if low is not None:
         about += f" ({low} to {high})"
@@ -55,7 +56,9 @@ class Config:
 
     # The network
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
-    input_downsampling: bool = option(True, "halve the image first; without it O and 0 differ more, and steps are slow")
+    input_downsampling: bool = option(
+        True, "halve the image first; without it steps are slower, and O and 0 differ more"
+    )
     label_smoothing: float = option(0.05, "share of a label that is spread over all characters", 0.0, 0.5)
 
     # Training
@@ -78,7 +81,7 @@ class Config:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
         if len(set(self.characters)) != len(self.characters) or len(self.characters) < 2:
-            raise UserError(f"characters: {self.characters!r} must be two or more characters, each of them once")
+            raise UserError(f"characters: {self.characters!r} must be two or more characters, none of them repeated")
         blank = [c for c in self.characters if c.isspace() or not c.isprintable()]
         if blank:
             raise UserError(f"characters: {blank[0]!r} cannot be seen in an image; leave it out")
@@ -111,7 +114,7 @@ class Config:
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    """Refuse a value of the wrong type or out of range; of a tuple, every item is checked."""
+    """Refuse a value of the wrong type or out of range; in a tuple, every item is checked."""
     is_tuple = typing.get_origin(field.type) is tuple
     if is_tuple != isinstance(value, tuple):
         raise UserError(f"{field.name}: {value!r} must be {'a tuple' if is_tuple else 'one value'}")

@@ -1,8 +1,8 @@
 """The input pipeline: TFRecords → batches of images and labels.
 
-records = open_pixels(manifest, config)         a split, checked, decoded once; on the disk, so of any size
+records = open_pixels(manifest, config)         a split: checked, decoded once, mapped from the disk
 training_batches(records, first_step, config)   shuffled and augmented; (seed, step) alone decide a batch
-on_the_fly_batches(manifest, first_step, ...)   the same of captchas that are drawn when they are needed
+on_the_fly_batches(manifest, first_step, ...)   the same, of captchas drawn on demand
 evaluation_batches(records, batch_size)         every image once
 iterate(strategy, dataset_of)                   batches for every device of a machine
 """
@@ -37,14 +37,14 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches for the steps first_step, first_step + 1, … without end.
 
-    Which images a step gets, and how they are augmented, depends on (config.seed, step) alone, so that resuming takes
-    no more than the step's number. First shuffle, then repeat: every image comes once before any comes again.
+    Which images a step gets, and how they are augmented, depends on (config.seed, step) alone, so that resuming
+    needs only the step's number. First shuffle, then repeat: every image comes once before any comes again.
 
     Args:
       records: of the training split.
       part: which replicas this machine feeds, where there are several. A batch is cut into one part per replica, and
         comes as these parts, one after the other: together they are the batch that a single device would get.
-      raised: a list to put Python's own errors in, which TensorFlow would report as unknown ones; see `iterate`.
+      raised: a list that collects exceptions of Python code, before TensorFlow turns them into errors of its own.
     Yields:
       images: uint8 [batch / replicas, height, width, 1].
       labels: int32 [batch / replicas, length].
@@ -75,7 +75,7 @@ def training_batches(
 
 
 def shuffled(index: tf.Tensor, seed: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-    """Where a random permutation of 0 to `last` puts each index. The permutation is computed, not stored.
+    """The images at given places of an epoch: a random permutation of 0 to `last`, computed and not stored.
 
     Args:
       index: int64 [count].
@@ -119,20 +119,21 @@ def on_the_fly_batches(
     part: tf.distribute.InputContext | None = None,
     raised: list[Exception] | None = None,
 ) -> tf.data.Dataset:
-    """Batches as of training_batches, of captchas that are drawn when they are needed, on config.workers processes.
+    """Like training_batches, but the captchas are drawn on demand, on config.workers processes.
 
     Captcha i of the training split belongs to step i // batch_size. They are not augmented: each is new anyway. Each
     machine draws its own part of a batch.
 
     Args:
-      manifest: of a split to draw like: its fonts and font sizes count.
-      part, raised: as of training_batches.
+      manifest: of the split whose fonts and font sizes are used.
+      part, raised: as in training_batches.
     Raises:
       UserError: the split's images were imported; or the characters cannot be drawn.
     """
     if manifest["source"] is not None:
         raise UserError(
-            f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, so nothing can be drawn"
+            f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, which cannot be drawn;"
+            " leave out --on_the_fly"
         )
     part = part or tf.distribute.InputContext()
     size = config.batch_size // part.num_replicas_in_sync

@@ -36,7 +36,7 @@ from PIL import Image
 from rich.table import Table
 
 FIELDS = ("seed", "workers", "tfrecords_dir", "save_dir")
-FRESH = "fresh/captchas"  # no split can have this name, so none was drawn with it
+FRESH = "fresh/captchas"  # drawn as a split of this name; the sets have others, and so other captchas
 MAX_FRESH = 10**9
 BATCH_SIZE = 256
 MAX_MISREAD, MAX_UNCERTAIN = 40, 20  # captchas that the report shows
@@ -48,7 +48,7 @@ class Results:
 
     logits: np.ndarray  # float32 [count, length, classes], calibrated
     labels: np.ndarray  # int32 [count, length]
-    images: Callable[[Sequence[int]], list[Image.Image]]  # the captchas with these indices
+    images: Callable[[Sequence[int]], list[Image.Image]]  # from indices to captchas
     config: Config  # that the network was trained with
     model: str  # the network's file
     source: str  # where the captchas are from, in words
@@ -115,7 +115,7 @@ def _fresh(count: int, trained: Config, drawn_with: dict) -> tuple:
     if drawn_with["source"] is not None:
         raise UserError(
             f"--fresh: the network was trained on images imported from {drawn_with['source']}, which cannot be drawn;"
-            " leave it out to score the validation split"
+            " leave out --fresh to score the validation split"
         )
     like = dataclasses.replace(trained, **{name: tuple(drawn_with[name]) for name in ("fonts", "font_sizes")})
     captchas = track(draw_many(range(count), FRESH, like), count, "fresh captchas")
@@ -193,7 +193,7 @@ def _entry(results: Results, index: int, image: Image.Image) -> dict:
 
 
 def write_report(path: Path, scored: dict, results: Results) -> None:
-    """Write everything there is to see as one HTML page."""
+    """Write all results as one HTML page."""
     from captcha_runs import report  # brings matplotlib and Jinja2, which nothing else needs
 
     model = Path(results.model)
@@ -216,8 +216,11 @@ def print_score(scored: dict) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", type=int, default=0, metavar="N", help="score N captchas drawn now, by --seed")
-    parser.add_argument("--model", help="score an exported model: a file, a trainer's folder, or a shipped one's name")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write everything there is to see as one page")
+    parser.add_argument(
+        "--model",
+        help="score an exported model: a file, a folder that the trainer saved to, or the name of a shipped one",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all results as one HTML page")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 

@@ -38,8 +38,8 @@ import numpy as np
 FIELDS = ("tfrecords_dir", "save_dir")
 BATCH_SIZE = 250
 COMPARED = 1000  # captchas
-MAX_LOST = 0.002  # share of them that an 8-bit network may misread and the checkpoint does not
-TIE = 1e-3  # logits that lie no further apart are equal: another order of adding float32 numbers may swap them
+MAX_LOST = 0.002  # how much lower the captcha accuracy of an 8-bit network may be
+TIE = 1e-3  # logits closer than this count as equal: another order of adding float32 numbers may swap them
 ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
 SAMPLES = 200  # captchas from which the 8-bit network learns the ranges of its numbers
 
@@ -106,7 +106,7 @@ def _with_temperature(checkpoint: keras.Model, config: Config, temperature: floa
 def _normalized_first(checkpoint: keras.Model, config: Config) -> keras.Model:
     """The same network, normalized before pooling where that changes nothing: 7 % less to compute.
 
-    The largest of some numbers is still the largest once all are normalized, unless gamma makes them change sign.
+    The largest of some numbers is still the largest once all are normalized, unless gamma is negative.
     """
     gammas = [layer.gamma for layer in checkpoint.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if any(np.min(gamma) < 0 for gamma in gammas):
@@ -126,14 +126,19 @@ def _compare(name: str, found: np.ndarray, logits: np.ndarray, labels: np.ndarra
     if name == "int8":
         ours, theirs = (captcha_model.evaluation(each, labels)[0].mean() for each in (found, logits))
         if ours < theirs - MAX_LOST:
-            raise UserError(f"{name}: reads {ours:.2%} of {len(labels)}, the checkpoint {theirs:.2%}; not kept")
+            raise UserError(
+                f"{name}: reads {ours:.2%} of {len(labels)}, the checkpoint {theirs:.2%}; not kept, use another format"
+            )
         return
     of_checkpoint, of_export = (
         np.take_along_axis(logits, each.argmax(axis=-1)[..., None], axis=-1) for each in (logits, found)
     )
     different = (of_checkpoint - of_export > TIE).any(axis=(1, 2)).sum()
     if different:
-        raise UserError(f"{name}: predicts otherwise than the checkpoint for {different} of {len(labels)}; not kept")
+        raise UserError(
+            f"{name}: predicts differently from the checkpoint for {different} of {len(labels)}; not kept, use another"
+            " format"
+        )
 
 
 def _replace(new: Path, path: Path) -> None:
@@ -198,7 +203,7 @@ def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def _write_saved_model(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
-    """A SavedModel; the description is in assets.extra, the folder that the format keeps for such."""
+    """A SavedModel; the description is in assets.extra, the folder that the format reserves for such files."""
     model.export(path, format="tf_saved_model", verbose=False)
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
@@ -226,7 +231,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     start_litert()
-    tf.get_logger().setLevel("ERROR")  # the converters' warnings are about things that these models do not have
+    tf.get_logger().setLevel("ERROR")  # the converters' warnings do not apply to these models
     for path in export(config, tuple(args.formats), args.to):
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         print(f"{path}: {size / 1000:.0f} kB, compared with the checkpoint")

@@ -1,4 +1,4 @@
-"""The network and its measures, in the classic vocabulary.
+"""The network and its measures.
 
 logits = inference(images, config)      images → a score for each character at each position
 loss(logits, labels)                    what training minimizes, for each captcha
@@ -22,8 +22,8 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
 
     Args:
       images: uint8 [batch, height, width, channels], raw pixels, grey or RGB.
-      pool_first: whether pooling comes before normalization, which then has a quarter to do: this saves a third of a
-        training step. The other order lets a converter fold normalization into the convolution.
+      pool_first: whether pooling comes before normalization, which then has a quarter of the values to process: this
+        saves a third of a training step. The other order lets a converter fold normalization into the convolution.
     Returns:
       logits: float32 [batch, length, classes].
     """
@@ -66,9 +66,9 @@ def _convolutions(x: keras.KerasTensor, config: Config, pool_first: bool) -> ker
 
 
 def build(config: Config, channels: int = 1, pool_first: bool = True) -> keras.Model:
-    """The network as a model of images with `channels` channels. Its weights depend on neither of the arguments.
+    """The network as a model of images with `channels` channels.
 
-    They are float32; config.precision is what the layers compute in.
+    Its weights depend on neither `channels` nor `pool_first`. They are float32; the layers compute in config.precision.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision if config.precision == "float32" else f"mixed_{config.precision}")

@@ -39,8 +39,8 @@ def produce(split: str, config: Config, *, images: bool = True) -> dict:
     Returns:
       The manifest, as in <tfrecords_dir>/<split>.json.
     Raises:
-      UserError: the characters cannot be drawn; the folder of PNG files holds somebody else's; another producer is at
-        work.
+      UserError: the characters cannot be drawn; the folder of PNG files holds files that the producer did not write;
+        another producer is at work.
       OSError: a folder cannot be written. The earlier split is untouched then.
     """
     count = count_of(split, config)
@@ -57,17 +57,20 @@ def import_images(
 
     Args:
       source: a folder or a CSV file, as labelled.labelled_images takes it.
-      splits: both, and config.validation_share of the images is held out for validation; or one, of all images.
+      splits: both, and config.validation_share of the images is held out for validation; or one, for all images.
       leave_out: leave out the files that have something wrong. Otherwise they stop the import.
-    Returns and raises:
-      As produce does, a manifest for each split; and UserError, with every problem, before anything is written.
+    Returns:
+      A manifest for each split.
+    Raises:
+      UserError: files have something wrong, all of which is listed, before anything is written; or as in `produce`.
+      OSError: as in `produce`.
     """
     good, problems = labelled_images(source, config)
     if problems and not leave_out:
         heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
         raise UserError("\n  ".join([heading, *problems]))
     if not good:
-        raise UserError(f"{source}: 0 images that can be used are too few; add some")
+        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
     for split in parts:
         check_target(split, config, images)
@@ -90,7 +93,7 @@ def missing_splits(splits: tuple[str, ...], config: Config) -> list[str]:
         manifest = open_manifest(split, config)
         different = differences(manifest, config, DRAWING_FIELDS)
         if manifest["count"] != count_of(split, config):
-            different.append(f"{manifest['count']} captchas, not {count_of(split, config)}")
+            different.append(f"count {manifest['count']}, not {count_of(split, config)}")
         if different and manifest["source"] is None:
             raise UserError(
                 f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; add --replace to draw it anew,"
@@ -101,19 +104,19 @@ def missing_splits(splits: tuple[str, ...], config: Config) -> list[str]:
 
 
 def write_images(splits: list[str], args: argparse.Namespace, config: Config) -> bool:
-    """Whether to write PNG files. Raises UserError where there would be more than MAX_IMAGES, and nobody asked."""
+    """Whether to write PNG files. Raises UserError above MAX_IMAGES, unless --images asks for them."""
     largest = max((count_of(split, config) for split in splits), default=0)
     if args.images is None and largest > MAX_IMAGES and not args.source:
         raise UserError(
-            f"{largest} captchas are as many PNG files; add --no-images for TFRecords alone, or --images to write both"
+            f"this would write {largest} PNG files; add --no-images for TFRecords alone, or --images to write them too"
         )
     return args.images is not False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, help="folder (or CSV file) of labelled images to import")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="which ones; default: both")
-    parser.add_argument("--replace", action="store_true", help="make the splits anew, in the place of those there are")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="which splits; default: both")
+    parser.add_argument("--replace", action="store_true", help="replace the splits that exist")
     parser.add_argument(
         "--images",
         action=argparse.BooleanOptionalAction,

@@ -135,7 +135,7 @@ def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) 
         muon.apply_gradients(zip(gradients, model.trainable_variables, strict=True))  # Keras sums them over replicas
         loss, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", [loss, *gradients])
         norm = tf.linalg.global_norm(gradients) / scale
-        if config.precision == "float16":  # a step that overflows is left out, and the scale reduced: all is well
+        if config.precision == "float16":  # a step that overflows is skipped and the scale reduced, which is normal
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         return loss, norm
 

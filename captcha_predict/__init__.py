@@ -34,7 +34,7 @@ MODEL = "model.tflite"  # what the trainer leaves in save/
 SAVE = "save"  # the trainer's folder
 DEFAULT = "digits"  # the shipped model that reads where none is named and save/ has none
 DESCRIPTION = "captcha.json"  # the model's description, zipped behind the network
-FORMAT = 2  # of the description; an earlier version's models have other names in it
+FORMAT = 2  # of the description; an earlier version's models use other keys
 BLOCK = 1000  # images taken from the input at a time, so that a million of them do not wait in memory
 CHUNK = 20  # images given to a thread at a time: handing them over one by one would cost as much as decoding
 
@@ -141,11 +141,11 @@ class Reader:
             (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()
             self._pixels, self._logits = pixels["index"], logits["index"]
             if [*pixels["shape"][1:]] != [self.height, self.width, 3]:
-                raise ValueError("its network takes images of another size than it says")
+                raise ValueError("the size of its images is not the one described")
             if [*logits["shape"][1:]] != [self.length, len(self.characters)]:
-                raise ValueError("its network gives other logits than it says")
+                raise ValueError("the shape of its logits is not the one described")
         except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{path}: is not a complete model ({error}); copy it, or export it, again") from error
+            raise UserError(f"{path}: is not a complete model ({error}); copy it again, or export it again") from error
 
     def _interpreter(self) -> Any:
         # Imported here because it takes 0.2 s, which programs that only open or draw images need not spend.

@@ -1,4 +1,4 @@
-"""Read captchas from a shell: a line an image, or a JSON object an image.
+"""Read captchas from a shell: one line, or one JSON object, per image.
 
 python -m captcha_predict captcha.png folder/ --json
 """
@@ -16,7 +16,7 @@ MANY = 1000  # images, from which on progress is shown
 
 
 def read_paths() -> int:
-    """Read the images named on the command line. Returns 1 where one of them cannot be read, or else 0."""
+    """Read the images named on the command line. Returns 1 where one of them cannot be read, otherwise 0."""
     args = _parse_args()
     if args.model is None:
         print(f"{program()}: reading with {find()} (--model names another)", file=sys.stderr)
@@ -48,8 +48,10 @@ def _parse_args():
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, and folders of images")
     default = f"{SAVE}/{MODEL} of the current folder, or else {DEFAULT}"
     names = ", ".join(shipped())
-    parser.add_argument("--model", help=f"a .tflite file, a trainer's folder, or one of {names}; default: {default}")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--model", help=f"a .tflite file, a folder that the trainer saved to, or one of {names}; default: {default}"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
         "--min-confidence", type=float, default=0.0, metavar="P", help="mark what is less certain than this, 0 to 1"
     )

@@ -33,7 +33,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def program() -> str:
-    """The name of the running command, as it leads its error messages."""
+    """The name of the running command, which begins its error messages."""
     path = Path(sys.argv[0])
     return path.parent.name if path.name == "__main__.py" else path.name
 
@@ -55,7 +55,7 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         status, message = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except MemoryError:
-        status, message = 2, "error: out of memory; use smaller numbers"
+        status, message = 2, "error: out of memory; use a smaller --batch_size, or fewer --workers"
     except KeyboardInterrupt:
         exit_stopped()
     print(f"{program()}: {message}", file=sys.stderr)
@@ -64,13 +64,13 @@ def run(main: Callable[[], int | None]) -> None:
 
 def exit_stopped() -> None:
     """Exit after Ctrl-C."""
-    print(f"{program()}: stopped; run the same command again to continue", file=sys.stderr)
+    print(f"{program()}: stopped; run the same command again", file=sys.stderr)
     sys.exit(130)
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what C++ libraries write to standard error; it is shown where what is done inside fails.
+    """Hold back what C++ libraries write to standard error; it is shown if the body raises.
 
     It redirects the whole process, so it is for main programs, before they start threads.
     """

@@ -1,4 +1,4 @@
-"""Open images from any source: PNG and JPEG by content, within size limits, complete; transparency becomes white.
+"""Open images from any source: PNG and JPEG, recognized by content, complete, and within size limits.
 
 open_image(source)          an RGB image, or a UserError that says what is wrong
 resized(image, size)        the image at the size that the network takes
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_BYTES = 10_000_000  # of a file
-MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold gigabytes of them
+MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold billions of them
 
 
 def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
@@ -28,7 +28,7 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
       An RGB image, upright.
     Raises:
       UserError: the file does not exist, is not a complete PNG or JPEG, or exceeds MAX_BYTES or MAX_PIXELS; or the
-        array is not one of pixels.
+        array does not hold pixels.
     """
     name = source if isinstance(source, Path) else "the image"
     try:
@@ -55,7 +55,7 @@ def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -
         return _from_array(source)
     if not isinstance(source, Path | bytes):
         kind = type(source).__name__
-        raise UserError(f"the image: is of type {kind}; give a path, bytes, pixels or a Pillow image")
+        raise UserError(f"the image is of type {kind}; give a path, bytes, pixels or a Pillow image")
     size = source.stat().st_size if isinstance(source, Path) else len(source)
     if size > MAX_BYTES:
         raise UserError(f"{name}: has {size} bytes, more than {MAX_BYTES}; make it smaller")
@@ -69,7 +69,7 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in pixels.shape:
         raise UserError(
-            f"the array: is {pixels.dtype} {list(pixels.shape)}; give uint8 [height, width] or [height, width,"
+            f"the array is {pixels.dtype} {list(pixels.shape)}; give uint8 [height, width] or [height, width,"
             " channels] of 1, 3 or 4 channels, and several images as a list"
         )
     return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and channels == 1 else pixels)

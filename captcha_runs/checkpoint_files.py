@@ -99,8 +99,8 @@ def newest(folder: Path, *names: str) -> dict | None:
         print(f"warning: {path.with_suffix('')}: damaged ({damage}); skipped", file=sys.stderr)
     if paths:
         raise UserError(
-            f"{folder}: has checkpoint files, but no complete checkpoint; restore a copy of them, or move them away to"
-            " start anew"
+            f"{folder}: has checkpoint files, but no complete checkpoint; restore them from a copy, or move them away"
+            " to start anew"
         )
     return None
 
@@ -115,7 +115,7 @@ def _read(path: Path) -> tuple[dict, str]:
                 " in another folder (--save_dir)"
             )
         wrong = [name for name, digest in metadata["files"].items() if sha256(path.parent / name) != digest]
-        return {**metadata, "path": path}, f"{wrong[0]} has another checksum than when it was written" if wrong else ""
+        return {**metadata, "path": path}, f"{wrong[0]} has a wrong checksum" if wrong else ""
     except OSError as error:
         return {}, f"{error.strerror}: {Path(error.filename).name}"
     except ValueError as error:
@@ -155,7 +155,7 @@ def _state(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, l
 def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, str]:
     """Place → kind, shape and dtype of every variable, by which a checkpoint of another network is recognized.
 
-    The kind is Keras's name without the numbers, which count the layers that the process has made before.
+    The kind is Keras's name without the counter that Keras appends.
     """
     kinds = functools.partial(re.compile("_?[0-9]+").sub, "")
     places = {"model": model.variables} | ({"optimizer": optimizer.variables} if optimizer else {})
@@ -186,7 +186,7 @@ def _data_files(folder: Path, stem: str) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint: its metadata first, so that at no moment it stands for files that are gone."""
+    """Remove a checkpoint: its metadata first, so that it never stands for files that are gone."""
     if path.exists():
         pending = path.parent / PENDING
         pending.mkdir(exist_ok=True)

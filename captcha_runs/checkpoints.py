@@ -77,7 +77,7 @@ class Checkpoints:
         checkpoint_files.sweep(self._folder)
 
     def _check_fits(self) -> None:
-        """Find where to resume. Resuming with another config than the run began with would give the results of neither.
+        """Find where to resume. Resuming with another config than the run began with would mix the two.
 
         A run that has reached its last step may be continued with a larger max_steps: its learning rate then begins a
         new cycle (warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
@@ -116,7 +116,7 @@ class Checkpoints:
         checkpoint_files.keep(self._folder, BEST, self.step, 1)
 
     def judge(self, step: int, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Evaluate predictions of the validation split, and remember whether they are the best; `save` keeps them then.
+        """Evaluate predictions of the validation split; if they are the best so far, the next `save` keeps the network.
 
         Args:
           logits: float32 [count, length, classes].

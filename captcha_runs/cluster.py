@@ -5,7 +5,7 @@ is_chief()                                      whether this is the machine that
 numbers = from_chief(numbers, plan, strategy)   the chief's numbers; refuses machines with another plan
 broadcast(variables, strategy)                  the chief's values, on all machines
 with lost_workers_reported():                   one line where another machine is gone
-stop_requested = stop_signals(strategy)         whether any machine was told to stop
+with stop_signals(strategy) as stop_requested:  whether any machine was told to stop
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 with Log(config, step, count, chief) as log:
     log.say("...")                          a line
     log.add(loss, gradient_norm)            the measures of one step
-    values = log.averages(step)             the means since the last report, and the rates
+    values = log.averages(step, rate)       the means since the last report, and the rates
     log.report(step, values, ...)           to the terminal, log.jsonl and TensorBoard
 
 On a machine that is not the chief only `say` has an effect. A report that cannot be written stops no training.
@@ -38,7 +38,7 @@ class Log:
     """The log of one run, in its save folder."""
 
     def __init__(self, config: Config, step: int, count: int, chief: bool = True) -> None:
-        """`step` is where the run begins; `count`, of the captchas in the validation split."""
+        """`step` is where the run begins, `count` the number of captchas in the validation split."""
         self._config, self._count, self._chief = config, count, chief
         self._folder = Path(config.save_dir)
         self._writer = None  # created with the first report: a run with nothing to do leaves no file
@@ -167,12 +167,12 @@ class Log:
 
 
 def misread(records: np.ndarray, logits: np.ndarray, characters: str) -> Image.Image | None:
-    """A picture of the first captchas that were read incorrectly, each above "truth > prediction"; None without any.
+    """A picture of the first captchas that were read incorrectly, each with the caption "truth > prediction", or None.
 
     Args:
       records: of a split, as captcha_data.open_pixels returns them.
       logits: float32 [count, length, classes].
-      characters: what the labels count in.
+      characters: the characters that the labels index.
     """
     correct, _ = captcha_model.evaluation(logits, records["labels"])
     wrong = np.flatnonzero(~correct)[:MISREAD]

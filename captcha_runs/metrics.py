@@ -22,8 +22,8 @@ TEMPERATURES = np.geomspace(0.1, 10, 95, dtype=np.float32)  # candidates, 5 % ap
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """What to divide logits by, so that their softmax says how often a prediction is correct.
 
-    Guo et al. 2017 (https://arxiv.org/abs/1706.04599): the value with the smallest loss on captchas that training did
-    not see. Label smoothing as of one wrong character (Platt 1999) keeps it finite where all are correct.
+    Guo et al. 2017 (https://arxiv.org/abs/1706.04599) choose the value with the smallest loss on captchas that training
+    did not see. Label smoothing by as much as one wrong character (Platt 1999) keeps it finite where all are correct.
 
     Args:
       logits: float32 [count, length, classes].
@@ -49,8 +49,8 @@ def wilson_interval(correct: int, count: int) -> tuple[float, float]:
 def calibration(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
     """Confidence and accuracy, in BINS bins of equally many captchas, the least certain first.
 
-    Bins of equal width (Guo et al. 2017) would put nearly all captchas of a good network into one; these are those of
-    Nguyen and O'Connor 2015, https://arxiv.org/abs/1508.05154.
+    Bins of equal width (Guo et al. 2017) would put nearly all captchas of a good network into one; bins of equal
+    count follow Nguyen and O'Connor 2015, https://arxiv.org/abs/1508.05154.
 
     Args:
       confidence: float [count], 0 to 1.

@@ -7,7 +7,7 @@ from captcha_config import Config
 import keras
 from keras import KerasTensor, Variable, ops
 
-MOMENTUM = 0.9  # in so few steps better than the usual 0.95
+MOMENTUM = 0.9  # better than the usual 0.95 for so few steps
 RMS_RATE = 0.2  # size of Muon's updates, so that one learning rate serves AdamW too (https://arxiv.org/abs/2502.16982)
 ITERATIONS = 5  # of the orthogonalization
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of AdamW
@@ -48,7 +48,7 @@ class Muon(keras.optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * update * RMS_RATE * math.sqrt(max(matrix.shape)))
 
     def _adamw_step(self, gradient, variable, learning_rate, momentum, velocity) -> None:
-        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); Keras decays the weights apart from it."""
+        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); Keras applies the weight decay separately."""
         step = ops.cast(self.iterations + 1, variable.dtype)
         rate = learning_rate * ops.sqrt(1 - ops.power(BETA_2, step)) / (1 - ops.power(BETA_1, step))
         self.assign_add(momentum, (gradient - momentum) * (1 - BETA_1))
@@ -63,7 +63,7 @@ def _is_matrix(variable: Variable) -> bool:
 def orthogonalized(matrix: KerasTensor) -> KerasTensor:
     """The matrix [m, n] with singular values near 1: five steps of a quintic Newton-Schulz iteration.
 
-    The coefficients are those of Jordan et al.: they end between 0.7 and 1.2, which is as good, and fast.
+    The coefficients are those of Jordan et al. They leave the singular values between 0.7 and 1.2, which is enough.
     """
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else ops.transpose(matrix)

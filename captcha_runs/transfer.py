@@ -14,21 +14,22 @@ import tensorflow as tf
 WEIGHTS = Path(__file__).parent.parent / "weights"  # of the shipped models
 
 
-def start_from(name: str, model: keras.Model, config: Config) -> str:
+def start_from(name: str, model: keras.Model, config: Config) -> None:
     """Give a new network the convolutions of a trained one. Attention and classifier begin anew.
 
-    Training makes kernels longer, and the normalization after them hides it; but a step of the same length would turn
-    them less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350). So each is scaled to the length of a new one.
+    Training increases the norm of a kernel. Batch normalization hides that, but a step of the same size then rotates
+    the kernel less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350). So each is scaled to the norm of a new one.
 
     Args:
       name: a folder that the trainer saved to, or the name of a shipped model.
-    Returns:
-      What was taken over, in words.
     Raises:
       UserError: there is no such checkpoint, or its network has other convolutions.
     """
     shipped = WEIGHTS / name
     folder = shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
+    if not folder.is_dir():
+        names = ", ".join(sorted(path.name for path in WEIGHTS.iterdir()))
+        raise UserError(f"init_from: {name} is neither a folder that the trainer saved to nor one of {names}")
     metadata, theirs = checkpoints.best(replace(config, save_dir=str(folder)), ())
     if theirs.channels != config.channels:
         given = " ".join(map(str, theirs.channels))
@@ -40,7 +41,6 @@ def start_from(name: str, model: keras.Model, config: Config) -> str:
     checkpoint_files.restore(metadata, trained)
     for ours, other in zip(model.layers, trained.layers, strict=True):
         _take_over(ours, other)
-    return f"the {len(config.channels)} convolutions are those of {folder}"
 
 
 def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer) -> None:

@@ -1,4 +1,4 @@
-"""How a set of captchas comes to the disk.
+"""How a set of captchas gets onto the disk.
 
 draw        one captcha, seeded
 pool        many captchas, on all cores

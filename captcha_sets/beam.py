@@ -1,4 +1,4 @@
-"""Draw a split on a cluster with Apache Beam: one shard at a time, and last the manifest.
+"""Draw the shards of a split in parallel on a cluster, with Apache Beam; the manifest is written last.
 
     python -m captcha_sets.beam --splits train --train_count 1000000 --tfrecords_dir gs://bucket/tfrecords
 
@@ -21,7 +21,7 @@ with quiet_import(__name__):
         from apache_beam.io.filesystems import FileSystems
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
-        beam = None  # an extra
+        beam = None  # optional
 
 from captcha_config import Config
 from captcha_sets.draw import check_fonts, draw, png
@@ -31,12 +31,13 @@ FIELDS = (*manifest.DRAWING_FIELDS, "train_count", "validation_count", "images_p
 LOCAL_RUNNER = "--runner=FnApiRunner"  # in this process; Beam's own default looks for a server
 
 
-def draw_split(split: str, config: Config, options: list[str]) -> None:
+def draw_split(split: str, config: Config, options: list[str], replace: bool = False) -> None:
     """Draw a split. A worker that is lost, or tried again, writes the same bytes in the same place.
 
     Args:
       config: tfrecords_dir may be on any file system that Beam knows.
       options: Beam's own.
+      replace: whether to draw it in the place of an earlier one, whose manifest is removed first.
     Raises:
       UserError: Beam is not installed, has no such runner, or does not know the file system; or there is such a split
         already.
@@ -49,14 +50,17 @@ def draw_split(split: str, config: Config, options: list[str]) -> None:
         there = FileSystems.exists(path)
     except ValueError as error:
         raise UserError(f"tfrecords_dir: {error}") from error
-    if there:
-        raise UserError(f"{path}: there is a set already; move it away, or set another --tfrecords_dir")
+    if there and not replace:
+        raise UserError(f"{path}: there is a set already; add --replace, or set another --tfrecords_dir")
     plan = shards.plan(split, manifest.count_of(split, config), config.images_per_shard)
-    with _pipeline(options) as pipeline:
+    pipeline = _pipeline(options)
+    if there:
+        FileSystems.delete([path])
+    with pipeline:
         (
             pipeline
             | beam.Create(plan)
-            | beam.Reshuffle()  # one shard for each worker that is free, not all for one
+            | beam.Reshuffle()  # one shard for each worker that is free, instead of all on one worker
             | "Draw" >> beam.Map(_draw_shard, split, config, manifest.versions())
             | beam.combiners.ToList()
             | "Describe" >> beam.Map(_write_manifest, path, split, config)
@@ -94,13 +98,14 @@ def _write_manifest(entries: list[dict], path: str, split: str, config: Config) 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", nargs="+", choices=manifest.SPLITS, default=manifest.SPLITS, help="default: both")
+    parser.add_argument("--replace", action="store_true", help="replace the splits that exist")
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="Beam's own options")
 
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     for split in dict.fromkeys(args.splits):
-        draw_split(split, config, args.options)
+        draw_split(split, config, args.options, args.replace)
         print(f"{split}: {manifest.count_of(split, config)} captchas in {config.tfrecords_dir}/")
 
 

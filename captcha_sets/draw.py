@@ -1,6 +1,6 @@
 """Draw one captcha with the captcha library, seeded.
 
-text, image = draw(index, split, config)    one captcha; these three alone decide it
+text, image = draw(index, split, config)    one captcha; config.seed, split and index alone decide it
 check_fonts(config)                         refuse characters that look alike, or that a font lacks
 """
 
@@ -48,7 +48,9 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
     Returns:
       Its text, and its RGB image of config.width x config.height pixels.
     """
-    rng = random.Random(f"{config.seed}/{split}/{index}")  # Python hashes the string with SHA-512: no streams meet
+    rng = random.Random(
+        f"{config.seed}/{split}/{index}"
+    )  # hashed with SHA-512, so that no two generators share a sequence
     with _drawing:
         _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
         text = "".join(rng.choices(config.characters, _weights(split, config), k=config.length))

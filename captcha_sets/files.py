@@ -77,7 +77,7 @@ def reason(error: Exception) -> str:
 
 
 def write_checksummed(path: Path, values: dict) -> None:
-    """Write a JSON file with a checksum in it. Whatever happens, the file is complete, or as it was before."""
+    """Write a JSON file with a checksum in it. Whatever happens, it holds either the new or the old content."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(with_checksum(values), encoding="utf-8")
     sync(new)
@@ -86,7 +86,7 @@ def write_checksummed(path: Path, values: dict) -> None:
 
 
 def read_checksummed(path: Path) -> dict:
-    """What write_checksummed wrote. Raises ValueError where the content is another, OSError as usual."""
+    """What write_checksummed wrote. Raises ValueError where the content has changed, OSError as usual."""
     return verified(path.read_text(encoding="utf-8"))
 
 

@@ -1,7 +1,7 @@
 """Images that people label themselves: check them all, list what is wrong, and resize them.
 
 good, problems = labelled_images(source, config)    every image of a folder or a CSV file
-hold_out(good, config)                              some of them for validation
+hold_out(good, source, config)                      some of them for validation
 png_files(images, config)                           (text, PNG file) pairs at the config's size
 """
 
@@ -51,7 +51,7 @@ def labelled_images(source: Path, config: Config) -> tuple[list[LabelledImage], 
         elif outside:
             problems.append(f"{path}: the label {text!r} has {outside[0]!r}, which is not one of the characters")
         elif pixels in seen:
-            problems.append(f"{path}: shows the same as {seen[pixels].name}")
+            problems.append(f"{path}: shows the same image as {seen[pixels].name}")
         else:
             seen[pixels] = path
             good.append(LabelledImage(path, text, f"{image.width}x{image.height}"))
@@ -94,7 +94,10 @@ def hold_out(good: list[LabelledImage], source: Path, config: Config) -> dict[st
     """
     held_out = round(config.validation_share * len(good))
     if not 0 < held_out < len(good):
-        raise UserError(f"{source}: {len(good)} images that can be used are too few; add some")
+        raise UserError(
+            f"{source}: {len(good)} images that can be used are too few for validation_share"
+            f" {config.validation_share}; add some"
+        )
     chosen = set(random.Random(f"{config.seed}/validation").sample(range(len(good)), held_out))
     return {
         TRAIN: [image for i, image in enumerate(good) if i not in chosen],

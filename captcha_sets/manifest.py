@@ -124,7 +124,7 @@ def read_text(path: str) -> str:
 def make_command(split: str, config: Config, manifest: dict | None = None) -> str:
     """The command that makes a split like the config's, in place of the one that `manifest` describes, if any.
 
-    Where that one has the config's characters and size, the command makes the same files again.
+    If the existing set has the config's characters and size, the command makes the same files again.
     """
     manifest, replaces = manifest or {}, manifest is not None
     names = (*DRAWING_FIELDS, f"{split}_count", "images_per_shard")
@@ -139,11 +139,13 @@ def make_command(split: str, config: Config, manifest: dict | None = None) -> st
     if "://" in config.tfrecords_dir and not imported:
         words = ["python", "-m", "captcha_sets.beam"]  # the producer writes to this machine alone
     else:
-        words = ["python", "captcha_producer.py"] + ["--replace"] * replaces
+        words = ["python", "captcha_producer.py"]
         values["images_dir"] = config.images_dir
+    if replaces:
+        words.append("--replace")
     if imported:
         words += ["--source", manifest["source"]]
-    if not imported or manifest.get("splits") == [split]:  # the images of one source may have become both
+    if not imported or manifest.get("splits") == [split]:  # the images of one source may have been divided into both
         words += ["--splits", split]
     for name, value in values.items():
         value = tuple(value) if isinstance(value, list) else value

@@ -148,7 +148,7 @@ def _looks(path: Path) -> dict:
 
 
 def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
-    """Write the records with plain writes: a full disk is an error there, and kills the process in a memory map."""
+    """Write the records with plain writes: a full disk then raises an error. A memory map would kill the process."""
     split, start = manifest["split"], 0
     captchas = track(examples(manifest, config), manifest["count"], f"decoding {split}, once")
     with open(path, "wb") as file:
@@ -167,7 +167,7 @@ def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
 
 
 def _checksums(records: np.ndarray, indices: range | np.ndarray) -> list[int]:
-    """CRC-32 of each record but for its checksum, begun from its index, so that none can stand for another."""
+    """CRC-32 of each record without its checksum, seeded with its index, so that swapped records are found."""
     content = records.view(np.uint8).reshape(len(records), -1)[:, 4:]
     return [zlib.crc32(row, int(index)) for row, index in zip(content, indices, strict=True)]
 

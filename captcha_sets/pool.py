@@ -62,7 +62,7 @@ def draw_many(indices: range, split: str, config: Config) -> Iterator[tuple[str,
 
 @contextlib.contextmanager
 def _worker() -> Iterator[Callable]:
-    """Start a process that draws; gives a function (indices, split, config) → (text, PNG file) of each.
+    """Start a process that draws; yields a function (indices, split, config) → list of (text, PNG file).
 
     Not a multiprocessing.Pool: that would import the main script in each process, and TensorFlow with it, which takes
     seconds and hundreds of megabytes. These end by themselves when this process does, for then their input ends.
@@ -77,7 +77,9 @@ def _worker() -> Iterator[Callable]:
             process.stdin.flush()
             answer = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError("a process that draws was killed; make room in memory, or use fewer (--workers)") from error
+            raise UserError(
+                "a process that draws was killed; free some memory, or use fewer processes (--workers)"
+            ) from error
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -88,7 +90,7 @@ def _worker() -> Iterator[Callable]:
         process.kill()
         process.wait()
         process.stdout.close()
-        with contextlib.suppress(OSError):  # of what was not sent yet
+        with contextlib.suppress(OSError):  # about data that was not sent yet
             process.stdin.close()
 
 

@@ -1,7 +1,7 @@
 """Put a new split in the place of an earlier one: prepared elsewhere, checked, then moved.
 
 write_split(items, split, config, ...)      (text, PNG file) pairs → PNG files, TFRecords, manifest
-check_target(split, config, ...)            refuses to replace what is not the producer's
+check_target(split, config, ...)            refuses to replace files that the producer did not write
 belongs(split, config)                      whether a folder of PNG files is this set's
 """
 
@@ -34,7 +34,7 @@ def write_split(
 
     Args:
       items: (text, PNG file) pairs, `count` of them. Closed at the end.
-      images: whether to write PNG files to <images_dir>/<split>/; without, those of the earlier split are removed.
+      images: whether to write PNG files to <images_dir>/<split>/; without them, those of the earlier split are removed.
       imported: for imported images, where they came from; see manifest.describe.
     Returns:
       The manifest.
@@ -55,7 +55,7 @@ def write_split(
             write_shard(new_records / name, indices, items, new_images if images else None)
             for name, indices in plan(split, count, config.images_per_shard)
         ]
-        check_target(split, config, images)  # the first time was some time ago
+        check_target(split, config, images)  # files may have appeared since
         _replace_images(split, config, new_images if images else None)
         manifest = describe(split, config, shards, imported)
         _replace_records(split, records_dir, manifest, new_records)

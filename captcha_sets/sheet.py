@@ -72,7 +72,7 @@ def _origin(manifest: dict) -> str:
 
 
 def sheet_path(split: str, config: Config) -> Path:
-    """Where the sheet of a split goes. Raises UserError where a picture is there that is no sheet."""
+    """Where the sheet of a split goes. Raises UserError where a file there is not one of our sheets."""
     path = Path(config.images_dir, f"{split}.png")
     if path.exists():
         try:

@@ -12,6 +12,7 @@ import captcha_sets.beam
 from captcha_cli import UserError
 from captcha_producer import produce
 from captcha_sets.beam import draw_split
+from captcha_sets.manifest import fingerprint, read_manifest
 
 import pytest
 from conftest import DRAWING, ROOT, SMALL, command, errors, files, in_folder, options, run
@@ -51,9 +52,17 @@ def test_a_shard_that_is_tried_again_has_the_same_bytes(tmp_path, expected):
 
 def test_a_set_that_is_there_is_left_alone(folder, config):
     before = files(folder)
-    with pytest.raises(UserError, match=r"train\.json: there is a set already; move it away, or set another --tfrecor"):
+    with pytest.raises(
+        UserError, match=r"train\.json: there is a set already; add --replace, or set another --tfrecor"
+    ):
         draw_split("train", config, [])
     assert files(folder) == before
+
+
+def test_a_set_is_replaced_where_that_is_asked_for(folder, config):
+    before = read_manifest("train", config)
+    draw_split("train", replace(config, seed=2), [], replace=True)
+    assert fingerprint(read_manifest("train", config)) != fingerprint(before)
 
 
 @pytest.mark.parametrize(

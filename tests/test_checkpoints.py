@@ -34,7 +34,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(trained, t
         path.unlink()  # it would be as good
     captcha_train.train(in_folder(trained))
     said = capsys.readouterr()
-    damage = "ckpt-12.data-00000-of-00001 has another checksum than when it was written"
+    damage = "ckpt-12.data-00000-of-00001 has a wrong checksum"
     assert f"ckpt-12: damaged ({damage}); skipped" in said.err
     assert "resuming from step 10" in said.out
     assert checkpoint_values(trained / "save", "ckpt-12") == checkpoint_values(trained_once / "save", "ckpt-12")

@@ -41,7 +41,7 @@ def test_the_defaults_are_within_their_own_ranges():
         ({"precision": "float8"}, "precision: 'float8' must be one of float32, bfloat16, float16"),
         ({"height": 16, "shift": 16}, "shift: 16 must be less than width 128 and height 16"),
         ({"characters": "0"}, "characters: '0' must be two or more"),
-        ({"characters": "0110"}, "characters: '0110' must be two or more characters, each of them once"),
+        ({"characters": "0110"}, "characters: '0110' must be two or more characters, none of them repeated"),
         ({"oversample_characters": "O"}, "oversample_characters: 'O' must be some of the characters '0123456789'"),
         (
             {"oversample_characters": "0123456789"},
@@ -136,8 +136,8 @@ def test_the_help_shows_meaning_range_and_default(monkeypatch, capsys):
     [
         (UserError("tfrecords: is not there"), 2, "error: tfrecords: is not there"),
         (FileNotFoundError(2, "No such file or directory", "x.png"), 2, "error: No such file or directory: x.png"),
-        (MemoryError(), 2, "error: out of memory; use smaller numbers"),
-        (KeyboardInterrupt(), 130, "stopped; run the same command again to continue"),
+        (MemoryError(), 2, "error: out of memory; use a smaller --batch_size, or fewer --workers"),
+        (KeyboardInterrupt(), 130, "stopped; run the same command again"),
     ],
 )
 def test_an_error_that_the_user_can_correct_is_one_line(monkeypatch, capsys, error, status, message):

@@ -73,7 +73,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(mine, tmp_path):
         "letter_0x.png: the label '0x' has 'x', which is not one of the characters",
         "long_0123.png: the label '0123' has 4 characters, not 2",
         "notes.txt: is neither a PNG nor a JPEG",
-        "same_00.jpg: shows the same as 0_",
+        "same_00.jpg: shows the same image as 0_",
     ):
         assert sum(expected in line for line in problems) == 1, expected
 
@@ -114,7 +114,7 @@ def test_a_csv_file_gives_the_labels(mine, small):
         ("", "its first line must name the columns: file,label"),
         ("file,label\na.png\n", "line 2 does not have a file and a label"),
         ("file,label\nmissing.png,01\n", "missing.png: cannot be read (No such file or directory)"),
-        ("file,label\n", "0 images that can be used are too few"),
+        ("file,label\n", "none of its images can be used"),
         (b"file,label\n\xff.png,01\n", "is not a CSV file in UTF-8"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_killed_worker_ends_the_trainer_with_one_line(folder):
     _, stderr = process.communicate()
     assert process.returncode == 2
     assert errors(stderr) == [
-        "captcha_train.py: error: a process that draws was killed; make room in memory, or use fewer (--workers)"
+        "captcha_train.py: error: a process that draws was killed; free some memory, or use fewer processes (--workers)"
     ]
 
 
@@ -137,5 +137,7 @@ def test_imported_images_cannot_be_drawn(folder, config):
     (folder / "images" / "validation").rename(folder / "photos")
     import_images(folder / "photos", ("validation",), config, images=False)
     assert read_manifest("validation", config)["source"] is not None
-    with pytest.raises(UserError, match=r"on_the_fly: the validation split was imported from .*/photos, so nothing"):
+    with pytest.raises(
+        UserError, match=r"on_the_fly: the validation split was imported from .*/photos, which cannot be drawn"
+    ):
         captcha_train.train(replace(config, on_the_fly=True))

@@ -90,5 +90,5 @@ def test_a_failing_import_of_tensorflow_shows_what_was_held_back(tmp_path):
 
 def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path):
     done = with_tensorflow(tmp_path, NOISE, "signal.raise_signal(signal.SIGINT)")
-    assert done.stderr == "captcha_train.py: stopped; run the same command again to continue\n"
+    assert done.stderr == "captcha_train.py: stopped; run the same command again\n"
     assert (done.returncode, done.stdout) == (130, "")

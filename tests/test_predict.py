@@ -166,7 +166,7 @@ def with_description(**values) -> bytes:
         ("half.tflite", "half.tflite: is not a complete model"),
         ("flipped.tflite", "flipped.tflite: is not a complete model"),
         ("text.tflite", "text.tflite: is not a complete model"),
-        ("size.tflite", "size.tflite: is not a complete model (its network takes images of another size than it says)"),
+        ("size.tflite", "size.tflite: is not a complete model (the size of its images is not the one described)"),
         ("earlier.tflite", "earlier.tflite: was exported by another version of this project; export it again"),
     ],
 )
@@ -262,7 +262,7 @@ def test_an_array_that_is_not_an_image_is_refused(array, message):
 
 @pytest.mark.parametrize("thing", [None, 2704, {"a": 1}])
 def test_a_thing_that_is_not_an_image_is_refused(thing):
-    with pytest.raises(UserError, match="the image: is of type"):
+    with pytest.raises(UserError, match="the image is of type"):
         captcha_predict.read(thing)
 
 
@@ -307,7 +307,7 @@ def test_it_says_which_model_it_reads_with_where_none_was_named(images):
 def test_the_help_says_which_model_reads_where_none_is_named(tmp_path):
     done = run("captcha_predict", "--help", cwd=tmp_path)
     text = " ".join(done.stdout.split())
-    assert "a .tflite file, a trainer's folder, or one of capitals, digits, letters" in text
+    assert "a .tflite file, a folder that the trainer saved to, or one of capitals, digits, letters" in text
     assert "default: save/model.tflite of the current folder, or else digits" in text
 
 

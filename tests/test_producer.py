@@ -35,7 +35,7 @@ import tensorflow as tf
 from conftest import DRAWING, SMALL, errors, files, in_folder, options, run, start
 from PIL import Image
 
-KILLED = "a process that draws was killed; make room in memory, or use fewer (--workers)"
+KILLED = "a process that draws was killed; free some memory, or use fewer processes (--workers)"
 
 
 def records(path):
@@ -265,7 +265,7 @@ def test_oversampling_does_not_make_the_validation_split_another_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [(("--seed", 2), "the train split has seed 1, not 2"), (("--train_count", 90), "has 100 captchas, not 90")],
+    [(("--seed", 2), "the train split has seed 1, not 2"), (("--train_count", 90), "has count 100, not 90")],
 )
 def test_a_split_that_is_there_and_differs_is_replaced_only_when_asked(folder, other, message):
     before = files(folder)
@@ -287,8 +287,8 @@ def test_a_million_png_files_and_more_are_written_only_when_asked(tmp_path):
     words = ("--splits", "train", "--train_count", 1_000_001, "--characters", "0猫")  # refused just before drawing
     done = run("captcha_producer.py", *words, cwd=tmp_path)
     assert errors(done.stderr) == [
-        "captcha_producer.py: error: 1000001 captchas are as many PNG files; add --no-images for TFRecords alone, or"
-        " --images to write both"
+        "captcha_producer.py: error: this would write 1000001 PNG files; add --no-images for TFRecords alone, or"
+        " --images to write them too"
     ]
     for asked in ("--images", "--no-images"):
         done = run("captcha_producer.py", *words, asked, cwd=tmp_path)
@@ -412,7 +412,7 @@ def test_killed_it_leaves_the_earlier_set_and_no_worker_and_draws_the_same_later
     ("signal_number", "status", "message"),
     [
         (signal.SIGTERM, 143, []),
-        (signal.SIGINT, 130, ["captcha_producer.py: stopped; run the same command again to continue"]),
+        (signal.SIGINT, 130, ["captcha_producer.py: stopped; run the same command again"]),
     ],
 )
 def test_stopped_it_cleans_up_says_how_to_continue_and_leaves_no_worker(folder, signal_number, status, message):

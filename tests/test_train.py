@@ -155,7 +155,7 @@ def test_ctrl_c_while_the_sets_are_opened_is_one_line_that_says_how_to_continue(
         process.send_signal(signal.SIGINT)
         printed, stderr = process.communicate()
     assert (process.returncode, printed) == (130, "")
-    assert errors(stderr) == ["captcha_train.py: stopped; run the same command again to continue"]
+    assert errors(stderr) == ["captcha_train.py: stopped; run the same command again"]
 
 
 def test_a_finished_run_has_nothing_left_to_do(trained, capsys):
