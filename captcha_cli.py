@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import captcha_predict
 from captcha_config import Config, item_type
-from captcha_predict.console import OneLineParser, UserError, exit_stopped, program, quiet_stderr, run, track
+from captcha_predict.console import OneLineParser, UserError, exit_stopped, quiet_stderr, run, track
 
-__all__ = ["UserError", "parse_args", "program", "quiet_import", "run", "start_litert", "track"]
+__all__ = ["UserError", "parse_args", "quiet_import", "run", "start_litert", "track"]
 
 
 def parse_args(

@@ -106,7 +106,8 @@ def train(config: Config) -> int:
                 name = signal.Signals(stopped_by).name
                 log.say(f"stopped by {name} after step {step}; run the same command to resume")
                 return 128 + stopped_by
-            log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
+            if chief:
+                log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
             return 0
 
 

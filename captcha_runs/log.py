@@ -21,6 +21,7 @@ from typing import Any
 import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_sets.files import reason
 from captcha_sets.sheet import COLUMNS, ROWS, contact_sheet
 
 import keras
@@ -153,8 +154,10 @@ class Log:
                 for i, kernel in enumerate(kernels):  # all weights would take three times as long
                     tf.summary.histogram(f"kernels/{i}", kernel)
             self._writer.flush()
-        except (OSError, tf.errors.OpError) as error:
-            return f"warning: not logged: {getattr(error, 'strerror', None) or error.message}"
+        except OSError as error:
+            return f"warning: not logged: {error.strerror}"
+        except tf.errors.OpError as error:
+            return f"warning: not logged: {reason(error)}"
         return ""
 
     def _events(self, step: int) -> tf.summary.SummaryWriter:

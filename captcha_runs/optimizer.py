@@ -88,9 +88,6 @@ class Cycle(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: KerasTensor) -> KerasTensor:
         return self._cosine(step - self._start)
 
-    def get_config(self) -> dict:
-        return {"start": self._start, "cosine": self._cosine.get_config()}
-
 
 def build(model: keras.Model, config: Config, cycle_start: int = 0) -> keras.Optimizer:
     """The optimizer, with a state for each of the model's weights.

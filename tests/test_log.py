@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 from dataclasses import replace
@@ -130,6 +131,22 @@ def test_a_log_that_cannot_be_written_stops_no_training(config, monkeypatch, cap
     assert captcha_train.train(replace(config, max_steps=4)) == 0
     assert capsys.readouterr().out.count("saved  warning: not logged: No space left on device\n") == 2
     assert Path(config.save_dir, "ckpt-4.json").exists()
+
+
+def train_with_small_files(config: Config) -> None:
+    """Train where no file can grow over some bytes, as on a full disk: log.jsonl is smaller, the others are not."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    captcha_train.train(config)
+
+
+def test_a_full_disk_is_one_warning_a_report(config, folder):
+    printed, _ = Process(train_with_small_files, replace(config, max_steps=4), cwd=folder).communicate()
+    lines = printed.splitlines()
+    reports = [line for line in lines if line.startswith("step ")]
+    assert len(lines) == 2 + len(reports)
+    warnings = "warning: not saved: File too large  warning: not logged: File too large"
+    assert re.fullmatch(rf"step 4/4 .*  {warnings}", reports[-1])
 
 
 def train_on(terminal: str, config: Config) -> None:

@@ -235,10 +235,11 @@ class Faults:
 
     def disk_full_while_saving(self, work: Work, rng: random.Random) -> str:
         """Full for good from a random save on: it trains to the end, says so and fails; with room it ends the same."""
-        limit = rng.randrange(100, 57_000)  # a checkpoint's data file is some 58,000 bytes
         finish(work.train(replace(work.config, max_steps=4)))  # and images are decoded
         kept = work.saved()
         path = work.folder / "save"
+        size = next(path.glob("ckpt-4.data*")).stat().st_size
+        limit = rng.randrange(size // 4, size - 100)  # what is said fits in
         for file in path.glob("*"):
             file.is_file() and file.unlink()
         (work.folder / "said").unlink()
@@ -367,8 +368,12 @@ class Faults:
         finish(work.train(before=lambda: kill_before_call(rng.randrange(60, 150))))  # in the middle of it
         if not work.saved():
             return "recovered"
+        checkpoint_files.sweep(work.folder / "save")  # as the next run does before it refuses
         changes = {"max_steps": 20, "learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "shift": 1,
                    "label_smoothing": 0.2, "weight_decay": 0.1, "warmup_steps": 3}  # fmt: skip
+        newest = checkpoint_files.newest(work.folder / "save", checkpoint_files.LATEST, checkpoint_files.BEST)
+        if newest["step"] == work.config.max_steps:
+            del changes["max_steps"]  # a finished run may be continued
         name = rng.choice(sorted(changes))
         return self.refused(work, lambda: work.train(replace(work.config, **{name: changes[name]})))
 
