@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINES = "log.jsonl"
+UNREAD = 100  # steps whose loss may wait to be read
 MISREAD = COLUMNS * ROWS  # captchas in the picture of what was misread
 
 
@@ -76,10 +77,17 @@ class Log:
             yield batch
 
     def add(self, loss: tf.Tensor, gradient_norm: tf.Tensor) -> None:
-        """Count one step. The values are read later: reading them now would wait for the device."""
-        self._loss += loss
-        self._gradient_norm += gradient_norm
+        """Count one step. The values are read some steps later: reading each at once would wait for the device."""
+        self._unread.append((loss, gradient_norm))
+        if len(self._unread) == UNREAD:
+            self._read()
         self._bar.advance(self._task)
+
+    def _read(self) -> None:
+        for loss, gradient_norm in self._unread:
+            self._loss += float(loss)
+            self._gradient_norm += float(gradient_norm)
+        self._unread.clear()
 
     def averages(self, step: int, learning_rate: float) -> dict[str, float]:
         """Means over the steps since the last report, and the rates.
@@ -87,8 +95,9 @@ class Log:
         Raises:
           UserError: one of the losses or gradients was not finite; a NaN in any step shows in the sums.
         """
+        self._read()
         steps = step - self._reported
-        loss, norm = float(self._loss) / steps, float(self._gradient_norm) / steps
+        loss, norm = self._loss / steps, self._gradient_norm / steps
         if not math.isfinite(loss + norm):
             raise UserError(
                 f"the loss or its gradient is not finite between steps {self._reported + 1} and {step}, which were"
@@ -106,6 +115,7 @@ class Log:
         }
 
     def _restart(self) -> None:
+        self._unread: list[tuple[tf.Tensor, tf.Tensor]] = []
         self._loss = self._gradient_norm = self._waited = 0.0
         self._began = time.perf_counter()
 
