@@ -192,9 +192,17 @@ def _entry(results: Results, index: int, image: Image.Image) -> dict:
     }
 
 
+def check_report(path: Path) -> None:
+    """Raise now what would stop the report after all captchas are scored."""
+    from captcha_runs import report  # noqa: F401  # brings matplotlib and Jinja2, which nothing else needs
+
+    if not path.parent.is_dir():
+        raise UserError(f"--report {path}: there is no folder {path.parent}; create it, or name another file")
+
+
 def write_report(path: Path, scored: dict, results: Results) -> None:
     """Write all results as one HTML page."""
-    from captcha_runs import report  # brings matplotlib and Jinja2, which nothing else needs
+    from captcha_runs import report
 
     model = Path(results.model)
     trained_in = transfer.WEIGHTS / model.stem if model.parent == captcha_predict.MODELS else model.parent
@@ -228,6 +236,8 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if not 0 <= args.fresh <= MAX_FRESH:
         raise UserError(f"--fresh {args.fresh} is out of range; it must be from 0 to {MAX_FRESH}")
+    if args.report:
+        check_report(args.report)
     if args.model:
         start_litert()
     results = predict(config, args.fresh, args.model)

@@ -13,7 +13,7 @@ from captcha_predict import MODELS
 from captcha_runs import log, transfer
 
 import pytest
-from conftest import ROOT, TRAINING, errors, options, run
+from conftest import ROOT, TRAINING, options, run
 
 SECTIONS = [
     "By position and by character", "Confusions", "Calibration: can the confidence be trusted?",
@@ -98,10 +98,12 @@ def test_the_training_is_that_of_the_model_that_was_scored(tmp_path, monkeypatch
     assert training_rows(tmp_path, "digits") == 0
 
 
-def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
-    done = run("captcha_evaluate.py", "--model", "digits", "--fresh", 5, "--report", "nowhere/r.html", cwd=tmp_path)
-    assert errors(done.stderr) == ["captcha_evaluate.py: error: No such file or directory: nowhere/r.html"]
-    assert done.returncode == 2
+def test_a_folder_that_does_not_exist_is_refused_before_anything_is_scored(tmp_path):
+    done = run("captcha_evaluate.py", "--model", "digits", "--fresh", 400, "--report", "no/report.html", cwd=tmp_path)
+    assert done.stderr.splitlines() == [
+        "captcha_evaluate.py: error: --report no/report.html: there is no folder no; create it, or name another file"
+    ]
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.fixture(scope="module")
