@@ -39,7 +39,8 @@ def write_split(
     Returns:
       The manifest.
     Raises:
-      UserError: another producer is at work; or the folder of PNG files holds somebody else's, or another set's.
+      UserError: another producer is at work; or the folder of PNG files holds files that the producer did not write, or
+        those of another set.
       OSError: a folder cannot be written. The earlier split is untouched then.
     """
     records_dir, images_dir = Path(config.tfrecords_dir), Path(config.images_dir)
