@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import captcha_model
 from captcha_cli import UserError
@@ -64,9 +63,9 @@ class Log:
         if self._writer:
             self._writer.close()
 
-    def say(self, what: Any) -> None:
-        """Print a line, or a table of rich's, above the bar where there is one."""
-        self._console.print(what)
+    def say(self, text: str) -> None:
+        """Print lines, above the bar where there is one."""
+        self._console.print(text)
 
     def timed(self, batches: Iterator) -> Iterator:
         """Yield the batches; the time spent waiting for them is reported."""
