@@ -11,8 +11,8 @@ RUN := .venv/bin/python
 .PHONY: train setup test test-all tensorboard faults check bench models
 
 train: .venv/.done
-	$(RUN) captcha_producer.py
-	$(RUN) captcha_train.py
+	$(RUN) captcha_producer.py --update
+	$(RUN) captcha_train.py --set-aside
 	$(RUN) captcha_evaluate.py
 	$(RUN) captcha_evaluate.py --fresh 20000
 

@@ -5,6 +5,8 @@ Edit the defaults below, or pass them to a script: each field that concerns a sc
 """
 
 import dataclasses
+import functools
+import re
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,10 @@ from typing import Any
 from captcha_predict.console import UserError
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+LIBRARY = "captcha_sets.library:draw"  # the drawer that draws with the captcha library
+MAX_LENGTH = 32  # characters in a captcha
+MIN_PIXELS, MAX_PIXELS = 16, 2048  # of an image's width or height
+RANGES = ("character_rotate", "character_offset_dx", "character_offset_dy", "character_warp_dx", "character_warp_dy")
 
 
 def option(default: Any, about: str, low: float | None = None, high: float | None = None, *, free: bool = False) -> Any:
@@ -25,19 +31,48 @@ def option(default: Any, about: str, low: float | None = None, high: float | Non
     return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high, "free": free})
 
 
+drawing_option = functools.partial(option, free=True)  # it affects the weights only through the sets
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings. Raises UserError on a value that makes no sense, naming the field and its range."""
 
     # The captcha
     characters: str = option("0123456789", "characters of a captcha, in the order of their labels")
-    length: int = option(4, "characters in a captcha", 1, 32)
-    width: int = option(128, "image width, pixels", 16, 2048)
-    height: int = option(64, "image height, pixels", 16, 2048)
-    fonts: tuple[str, ...] = option((), "TrueType font files to draw with; none: the captcha library's own", free=True)
-    font_sizes: tuple[int, ...] = option((40,), "font sizes to draw with, pixels", 4, 1024, free=True)
-    oversample_characters: str = option("", "characters that make up half of the training split's text", free=True)
+    length: int = option(4, "characters in a captcha", 1, MAX_LENGTH)
+    min_length: int = option(
+        0, "fewest characters, where lengths vary up to length; 0: the same as length", 0, MAX_LENGTH
+    )
+    width: int = option(128, "image width, pixels", MIN_PIXELS, MAX_PIXELS)
+    height: int = option(64, "image height, pixels", MIN_PIXELS, MAX_PIXELS)
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
+
+    # Its drawing; from bg_color on, what the captcha library lets one set, mostly under its own names
+    drawer: str = drawing_option(LIBRARY, "the function that draws, as module:function")
+    fonts: tuple[str, ...] = drawing_option((), "TrueType font files; none: the captcha library's own")
+    font_sizes: tuple[int, ...] = drawing_option((40,), "font sizes, pixels", 4, 1024)
+    canvas_sizes: tuple[str, ...] = drawing_option(
+        (), "sizes to draw at, such as 160x60, before resizing to width and height; none: these"
+    )
+    oversample_characters: str = drawing_option("", "characters that make up half of the training split's text")
+    bg_color: tuple[int, ...] = drawing_option((), "background: red, green, blue; none: pale, at random", 0, 255)
+    fg_color: tuple[int, ...] = drawing_option(
+        (), "ink: red, green, blue, and opacity where it is not 255; none: darker, at random", 0, 255
+    )
+    noise_dots: int = drawing_option(30, "dots of noise", 0, 10_000)
+    noise_dot_width: int = drawing_option(3, "width of a dot, pixels", 1, 100)
+    noise_curves: int = drawing_option(1, "arcs of noise", 0, 100)
+    character_rotate: tuple[int, ...] = drawing_option((-30, 30), "rotation of a character, degrees", -180, 180)
+    character_offset_dx: tuple[int, ...] = drawing_option((0, 4), "blank columns left of a character, pixels", 0, 256)
+    character_offset_dy: tuple[int, ...] = drawing_option((0, 6), "blank rows above a character, pixels", 0, 256)
+    character_warp_dx: tuple[float, ...] = drawing_option((0.1, 0.3), "horizontal warp, share of the width", 0.0, 2.0)
+    character_warp_dy: tuple[float, ...] = drawing_option((0.2, 0.3), "vertical warp, share of the height", 0.0, 2.0)
+    word_space_probability: float = drawing_option(0.5, "share of characters without a space before them", 0.0, 1.0)
+    word_offset_dx: float = drawing_option(0.25, "largest overlap, share of the characters' mean width", 0.0, 1.0)
+    lookup_table: tuple[int, ...] = drawing_option(
+        (), "opacity of the ink for each of 256 levels; none: the captcha library's own", 0, 2**16
+    )
 
     # The sets
     train_count: int = option(30_000, "captchas in the training split", 1, 10**9, free=True)
@@ -90,8 +125,20 @@ class Config:
                 f"oversample_characters: {self.oversample_characters!r} must be some of the characters"
                 f" {self.characters!r}, and not all"
             )
+        if self.min_length > self.length:
+            raise UserError(f"min_length: {self.min_length} must not be more than length {self.length}")
+        if self.min_length == self.length:
+            object.__setattr__(self, "min_length", 0)  # one way to say it: sets and runs are compared by their values
         if not self.font_sizes:
             raise UserError("font_sizes: give one size or more")
+        for name in RANGES:
+            low, high = bounds if len(bounds := getattr(self, name)) == 2 else (1, 0)
+            if low > high:
+                raise UserError(f"{name}: {bounds} must be two numbers, the smaller one first")
+        for name, counts in (("bg_color", (0, 3)), ("fg_color", (0, 3, 4)), ("lookup_table", (0, 256))):
+            if len(getattr(self, name)) not in counts:
+                raise UserError(f"{name}: {len(getattr(self, name))} numbers are given; it takes {counts[1:]} or none")
+        _ = self.canvases  # raises
         if self.shift >= min(self.width, self.height):
             raise UserError(f"shift: {self.shift} must be less than width {self.width} and height {self.height}")
         if self.precision not in PRECISIONS:
@@ -106,6 +153,29 @@ class Config:
         if unknown:
             raise UserError(f"unknown config name {', '.join(unknown)}; captcha_config.py lists the names")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    @property
+    def lengths(self) -> range:
+        """The lengths that a captcha may have."""
+        return range(self.min_length or self.length, self.length + 1)
+
+    @property
+    def lengths_in_words(self) -> str:
+        """Such as "4", or "4 to 6"."""
+        return f"{self.min_length} to {self.length}" if self.min_length else str(self.length)
+
+    @functools.cached_property
+    def canvases(self) -> list[tuple[int, int]]:
+        """The sizes to draw at, (width, height) in pixels. Raises UserError where canvas_sizes names no such size."""
+        sizes = []
+        for text in self.canvas_sizes or (f"{self.width}x{self.height}",):
+            match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+            size = tuple(map(int, match.groups())) if match else (0, 0)
+            if not all(MIN_PIXELS <= pixels <= MAX_PIXELS for pixels in size):
+                allowed = f"{MIN_PIXELS} to {MAX_PIXELS} pixels"
+                raise UserError(f"canvas_sizes: {text!r} must be WIDTHxHEIGHT, such as 160x60, each {allowed}")
+            sizes.append(size)
+        return sizes
 
     def experiment(self) -> dict[str, Any]:
         """The fields that decide the weights."""

@@ -12,11 +12,10 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets.draw import TRAIN, check_fonts
+from captcha_sets.draw import TRAIN, check_drawing
 from captcha_sets.pixels import arrays, grey, open_pixels, verified_records
 from captcha_sets.pool import draw_many
 
@@ -125,26 +124,30 @@ def on_the_fly_batches(
     machine draws its own part of a batch.
 
     Args:
-      manifest: of the split whose fonts and font sizes are used.
+      manifest: of a split of captchas like the config's.
       part, raised: as in training_batches.
     Raises:
-      UserError: the split's images were imported; or the characters cannot be drawn.
+      UserError: the split's images were imported; the characters cannot be drawn; or the drawer is not repeatable.
     """
     if manifest["source"] is not None:
         raise UserError(
             f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, which cannot be drawn;"
             " leave out --on_the_fly"
         )
+    if not manifest["repeatable"]:
+        raise UserError(
+            f"on_the_fly: {config.drawer} does not draw the same captcha twice, so that a run could not be resumed;"
+            " leave out --on_the_fly"
+        )
     part = part or tf.distribute.InputContext()
     size = config.batch_size // part.num_replicas_in_sync
-    like = replace(config, fonts=tuple(manifest["fonts"]), font_sizes=tuple(manifest["font_sizes"]))
-    check_fonts(like)
+    check_drawing(config)
     mine = range(first_step * config.batch_size + part.input_pipeline_id, sys.maxsize, part.num_input_pipelines)
     images = tf.TensorSpec([size, config.height, config.width, 3], tf.uint8)
     labels = tf.TensorSpec([size, config.length], tf.int32)
 
     def drawn() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        with _noted(raised), contextlib.closing(draw_many(mine, TRAIN, like)) as captchas:
+        with _noted(raised), contextlib.closing(draw_many(mine, TRAIN, config)) as captchas:
             yield from arrays(captchas, size, config)
 
     batches = tf.data.Dataset.from_generator(drawn, output_signature=(images, labels))

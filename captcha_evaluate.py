@@ -12,7 +12,7 @@ import functools
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,12 @@ with quiet_import(__name__):
 
 import captcha_predict
 from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
 from captcha_runs import checkpoint_files, checkpoints, log, metrics, transfer
-from captcha_sets.draw import draw
-from captcha_sets.manifest import VALIDATION, read_manifest
+from captcha_sets.draw import check_trusted, draw
+from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
-from captcha_sets.pool import draw_many
+from captcha_sets.pool import draw_many, is_repeatable
 from captcha_sets.shards import examples
 from captcha_sets.sheet import print_table
 
@@ -35,7 +36,9 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-FIELDS = ("seed", "workers", "tfrecords_dir", "save_dir")
+OWN_FIELDS = ("seed", "workers", "tfrecords_dir", "save_dir")
+DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "oversample_characters"))
+FIELDS = tuple(dict.fromkeys((*OWN_FIELDS, *DRAWN_FIELDS)))
 FRESH = "fresh/captchas"  # drawn as a split of this name; the sets have others, and so other captchas
 MAX_FRESH = 10**9
 BATCH_SIZE = 256
@@ -56,36 +59,49 @@ class Results:
     @functools.cached_property
     def correct(self) -> np.ndarray:
         """bool [count]: which captchas are read correctly."""
-        return captcha_model.evaluation(self.logits, self.labels)[0]
+        return captcha_model.evaluation(self.logits, self.labels, self.config)[0]
 
     @functools.cached_property
-    def correct_characters(self) -> np.ndarray:
-        """bool [count, length]."""
-        return captcha_model.evaluation(self.logits, self.labels)[1]
+    def correct_characters(self) -> np.ma.MaskedArray:
+        """bool [count, length], masked as by captcha_model.evaluation."""
+        return captcha_model.evaluation(self.logits, self.labels, self.config)[1]
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """float32 [count, length, classes]."""
+        return probabilities(self.logits, self.config)
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        """int [count, length]: the predicted labels."""
+        return decode(self.probabilities, self.config)[0]
 
     @functools.cached_property
     def confidence(self) -> np.ndarray:
-        """float32 [count]: the network's probability that every character of a captcha is correct."""
-        return captcha_predict.softmax(self.logits).max(axis=-1).prod(axis=-1)
+        """float32 [count]: the network's probability that the predicted text is correct."""
+        return decode(self.probabilities, self.config)[1]
 
 
-def predict(config: Config, fresh: int = 0, model: str | Path | None = None) -> Results:
+def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typed: Collection[str] = ()) -> Results:
     """Run a network on the validation split, or on `fresh` captchas that no training has seen.
 
     Args:
-      config: save_dir, tfrecords_dir and workers; and the seed of the fresh captchas. Characters and size are those
-        that the network was trained with.
+      config: save_dir, tfrecords_dir and workers; and the seed of the fresh captchas. Characters, lengths and size are
+        those that the network was trained with.
       fresh: captchas to draw; 0: the validation split.
       model: an exported model, named as captcha_predict.find takes it; None: the best checkpoint in config.save_dir.
+      typed: names of fields that say how to draw the fresh captchas. For the others the values count that the training
+        captchas were drawn with.
     Raises:
-      UserError: there is no checkpoint or model, or no validation split that fits it.
+      UserError: there is no checkpoint or model, or no validation split that fits it; or the drawer is another
+        module's, which runs only if the config names it.
     """
     name, trained, drawn_with, forward = _exported(model, config) if model else _checkpoint(config)
     if fresh:
-        captchas, images = _fresh(fresh, trained, drawn_with)
+        captchas, images = _fresh(fresh, _drawn_like(trained, drawn_with, config, typed))
         source = f"fresh captchas, seed {config.seed}"
     else:
-        manifest = read_manifest(VALIDATION, trained)
+        manifest = read_manifest(VALIDATION, trained, CAPTCHA_FIELDS)
         captchas, images = examples(manifest, trained), functools.partial(_pick, manifest, trained)
         source = "validation split"
     logits, labels = captcha_model.predict(forward, arrays(captchas, BATCH_SIZE, trained))
@@ -93,7 +109,7 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None) -> 
 
 
 def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable]:
-    metadata, trained = checkpoints.best(config, FIELDS)
+    metadata, trained = checkpoints.best(config, OWN_FIELDS)
     network = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, network)
     temperature = metadata["best"]["temperature"]
@@ -107,19 +123,31 @@ def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable]:
 def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable]:
     reader = captcha_predict.load(model)
     trained = Config.from_dict(reader.description["config"])
-    trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in FIELDS})
+    trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in OWN_FIELDS})
     return str(captcha_predict.find(model)), trained, reader.description["drawn_with"], reader.logits
 
 
-def _fresh(count: int, trained: Config, drawn_with: dict) -> tuple:
-    if drawn_with["source"] is not None:
-        raise UserError(
-            f"--fresh: the network was trained on images imported from {drawn_with['source']}, which cannot be drawn;"
-            " leave out --fresh to score the validation split"
-        )
-    like = dataclasses.replace(trained, **{name: tuple(drawn_with[name]) for name in ("fonts", "font_sizes")})
+def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collection[str]) -> Config:
+    """The config to draw captchas with that are like those of the training, but for what was typed."""
+    values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
+    values |= {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed} | {"seed": config.seed}
+    like = Config.from_dict(dataclasses.asdict(trained) | values)
+    check_trusted(like.drawer, config)
+    return like
+
+
+def _fresh(count: int, like: Config) -> tuple:
     captchas = track(draw_many(range(count), FRESH, like), count, "fresh captchas")
-    return captchas, lambda indices: [draw(int(index), FRESH, like)[1] for index in indices]
+    if is_repeatable(FRESH, like):
+        return captchas, lambda indices: [draw(int(index), FRESH, like)[1] for index in indices]
+    kept: list[tuple[str, bytes]] = []  # the report shows some of them, which cannot be drawn again
+    return _kept(captchas, kept), lambda indices: [Image.open(io.BytesIO(kept[index][1])) for index in indices]
+
+
+def _kept(captchas: Iterator, kept: list) -> Iterator:
+    for captcha in captchas:
+        kept.append(captcha)
+        yield captcha
 
 
 def _pick(manifest: dict, config: Config, indices: Sequence[int]) -> list[Image.Image]:
@@ -138,15 +166,16 @@ def score(results: Results) -> dict:
 
     Returns:
       captcha_accuracy and character_accuracy (0 to 1), interval (of the former, 95 %), calibration_error (0 to 1),
-      calibration and thresholds (see captcha_runs.metrics), by_position and by_character (accuracies of characters),
+      calibration and thresholds (see captcha_runs.metrics), by_position and by_character (accuracies of characters;
+      None at a position that no captcha has), by_length (captcha accuracy),
       confusions ([truth, prediction, count], the most frequent first), count, source, model.
     """
-    correct, characters = results.correct, results.config.characters
-    labels, predicted, wrong = results.labels, results.logits.argmax(axis=-1), ~results.correct_characters
-    confusions = collections.Counter(zip(labels[wrong].tolist(), predicted[wrong].tolist(), strict=True))
+    correct, names = results.correct, classes(results.config)
+    labels, wrong = results.labels, ~results.correct_characters.filled(True)
+    confusions = collections.Counter(zip(labels[wrong].tolist(), results.predicted[wrong].tolist(), strict=True))
     by_character = {
         character: float(results.correct_characters[labels == label].mean())
-        for label, character in enumerate(characters)
+        for label, character in enumerate(results.config.characters)
         if (labels == label).any()
     }
     return {
@@ -157,11 +186,23 @@ def score(results: Results) -> dict:
         "calibration": metrics.calibration(results.confidence, correct),
         "thresholds": metrics.thresholds(results.confidence, correct),
         "by_position": results.correct_characters.mean(axis=0).tolist(),
+        "by_length": _by_length(results),
         "by_character": by_character,
-        "confusions": [[characters[a], characters[b], count] for (a, b), count in confusions.most_common()],
+        "confusions": [[names[a], names[b], count] for (a, b), count in confusions.most_common()],
         "count": len(correct),
         "source": results.source,
         "model": results.model,
+    }
+
+
+def _by_length(results: Results) -> dict[int, dict]:
+    """For each length of a captcha: how many have it, and the share of these that is correct."""
+    lengths = (results.labels < len(results.config.characters)).sum(axis=-1)
+    parts = {length: results.correct[lengths == length] for length in results.config.lengths}
+    return {
+        length: {"count": len(part), "captcha_accuracy": float(part.mean())}
+        for length, part in parts.items()
+        if len(part)
     }
 
 
@@ -180,14 +221,13 @@ def gallery(results: Results) -> dict[str, list[dict]]:
 
 
 def _entry(results: Results, index: int, image: Image.Image) -> dict:
-    probabilities = captcha_predict.softmax(results.logits[index])  # [length, classes]
-    texts = (results.labels[index], probabilities.argmax(axis=-1))
-    truth, prediction = ("".join(results.config.characters[i] for i in labels) for labels in texts)
+    names, texts = classes(results.config), (results.labels[index], results.predicted[index])
+    truth, prediction = ("".join(names[label] for label in labels) for labels in texts)
     return {
         "truth": truth,
         "prediction": prediction,
         "confidence": float(results.confidence[index]),
-        "probabilities": probabilities.max(axis=-1).tolist(),
+        "probabilities": results.probabilities[index].max(axis=-1)[: len(prediction)].tolist(),
         "image": image,
     }
 
@@ -216,6 +256,11 @@ def print_score(scored: dict) -> None:
     print(f"captcha accuracy    {scored['captcha_accuracy']:7.2%}  (95 % interval {low:.2%} to {high:.2%})")
     print(f"character accuracy  {scored['character_accuracy']:7.2%}")
     print(f"calibration error   {scored['calibration_error']:7.2%}")
+    if len(scored["by_length"]) > 1:
+        table = Table("characters", "captcha accuracy", "captchas")
+        for length, part in scored["by_length"].items():
+            table.add_row(str(length), f"{part['captcha_accuracy']:.2%}", str(part["count"]))
+        print_table(table)
     table = Table("read if confidence is at least", "share read", "correct of those")
     for row in scored["thresholds"]:
         table.add_row(f"{row['threshold']:.4f}", f"{row['share_read']:.2%}", f"{row['accuracy']:.2%}")
@@ -240,7 +285,7 @@ def main() -> None:
         check_report(args.report)
     if args.model:
         start_litert()
-    results = predict(config, args.fresh, args.model)
+    results = predict(config, args.fresh, args.model, vars(args))
     scored = score(results)
     if args.report:
         write_report(args.report, scored, results)

@@ -29,7 +29,7 @@ from captcha_config import Config
 from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
 from captcha_runs import checkpoint_files, checkpoints, log
 from captcha_sets.files import lock, staging, sync
-from captcha_sets.manifest import VALIDATION, read_manifest
+from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
 from captcha_sets.shards import examples
 
@@ -74,7 +74,7 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
             file, write, predict = FORMATS[name]
             try:
                 write(model, new / file, description, images)
-                _compare(name, predict(new / file, images), logits, labels)
+                _compare(name, predict(new / file, images), logits, labels, trained)
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
             _replace(new / file, folder / file)
@@ -88,12 +88,12 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
 
 def _captchas(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """The first COMPARED captchas of the validation split, in colour."""
-    captchas = itertools.islice(examples(read_manifest(VALIDATION, config), config), COMPARED)
+    captchas = itertools.islice(examples(read_manifest(VALIDATION, config, CAPTCHA_FIELDS), config), COMPARED)
     return next(arrays(captchas, COMPARED, config))
 
 
 def _describe(metadata: dict, config: Config) -> dict:
-    captcha = {name: getattr(config, name) for name in ("characters", "length", "width", "height")}
+    captcha = {name: getattr(config, name) for name in CAPTCHA_FIELDS}
     trained = {"drawn_with": metadata["drawn_with"], **metadata["best"], "config": metadata["config"]}
     return {"format": FORMAT, **captcha, **trained}
 
@@ -116,7 +116,7 @@ def _normalized_first(checkpoint: keras.Model, config: Config) -> keras.Model:
     return reordered
 
 
-def _compare(name: str, found: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
+def _compare(name: str, found: np.ndarray, logits: np.ndarray, labels: np.ndarray, config: Config) -> None:
     """Raise UserError unless the export predicts what the checkpoint does. 8 bits may cost a little accuracy.
 
     Args:
@@ -124,7 +124,7 @@ def _compare(name: str, found: np.ndarray, logits: np.ndarray, labels: np.ndarra
       labels: int32 [count, length].
     """
     if name == "int8":
-        ours, theirs = (captcha_model.evaluation(each, labels)[0].mean() for each in (found, logits))
+        ours, theirs = (captcha_model.evaluation(each, labels, config)[0].mean() for each in (found, logits))
         if ours < theirs - MAX_LOST:
             raise UserError(
                 f"{name}: reads {ours:.2%} of {len(labels)}, the checkpoint {theirs:.2%}; not kept, use another format"
@@ -219,7 +219,7 @@ FORMATS: dict[str, tuple[str, Callable, Callable]] = {
     "litert": (MODEL, _write_litert, _run_litert),
     "int8": ("model.int8.tflite", _write_int8, _run_litert),
     "onnx": ("model.onnx", _write_onnx, _run_onnx),
-    "saved_model": ("saved_model", _write_saved_model, _run_saved_model),
+    "saved_model": (checkpoint_files.SAVED_MODEL, _write_saved_model, _run_saved_model),
 }
 
 

@@ -2,13 +2,14 @@
 
 logits = inference(images, config)      images → a score for each character at each position
 loss(logits, labels)                    what training minimizes, for each captcha
-evaluation(logits, labels)              which captchas, and which characters, are correct
+evaluation(logits, labels, config)      which captchas, and which characters, are correct
 logits, labels = predict(forward, ...)  the network's logits for many batches
 """
 
 from collections.abc import Callable, Iterable
 
 from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
 from captcha_sets.pixels import grey
 
 import keras
@@ -25,7 +26,7 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
       pool_first: whether pooling comes before normalization, which then has a quarter of the values to process: this
         saves a third of a training step. The other order lets a converter fold normalization into the convolution.
     Returns:
-      logits: float32 [batch, length, classes].
+      logits: float32 [batch, length, classes]. Where lengths vary, the last class is "nothing": no character there.
     """
     x = grey(images)  # the colour says nothing
     mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
@@ -47,7 +48,7 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     # Which one is it? One classifier serves all positions: a 7 learnt at one is known at the others.
     values = layers.Dense(64, activation="relu")(x)  # [batch, 16, 64]
     context = ops.matmul(weights, values)  # [batch, 4, 64]
-    return layers.Dense(len(config.characters), dtype="float32", name="classifier")(context)
+    return layers.Dense(len(classes(config)), dtype="float32", name="classifier")(context)
 
 
 def _convolutions(x: keras.KerasTensor, config: Config, pool_first: bool) -> keras.KerasTensor:
@@ -95,7 +96,7 @@ def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> 
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits), axis=-1)
 
 
-def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def evaluation(logits: np.ndarray, labels: np.ndarray, config: Config) -> tuple[np.ndarray, np.ma.MaskedArray]:
     """What is correct.
 
     Args:
@@ -103,10 +104,12 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tuple[np.ndarray, np.nda
       labels: int [batch, length].
     Returns:
       captchas: bool [batch], True where every character is correct.
-      characters: bool [batch, length].
+      characters: bool [batch, length]; masked where neither the captcha nor the prediction has a character.
     """
-    characters = np.argmax(logits, axis=-1) == np.asarray(labels)
-    return characters.all(axis=-1), characters
+    labels, nothing = np.asarray(labels), len(config.characters)
+    predicted, _ = decode(probabilities(np.asarray(logits), config), config)
+    characters = predicted == labels
+    return characters.all(axis=-1), np.ma.array(characters, mask=(predicted == nothing) & (labels == nothing))
 
 
 @tf.function(reduce_retracing=True)

@@ -1,10 +1,12 @@
 """Train the network: read a batch, step, and once in a while evaluate, save and report.
 
     python captcha_train.py
+    python captcha_train.py --set-aside     moves an earlier run that no longer fits to save/before-<n>/
 
 Stop it at any moment and start it again: it resumes from the newest checkpoint and ends with the same weights.
 """
 
+import argparse
 import contextlib
 import functools
 import signal
@@ -24,23 +26,25 @@ from captcha_runs import cluster, optimizer, transfer
 from captcha_runs.checkpoint_files import BEST
 from captcha_runs.checkpoints import Checkpoints
 from captcha_runs.log import Log, misread
-from captcha_sets.draw import TRAIN
-from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
+from captcha_sets.draw import TRAIN, check_trusted
+from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest
 from captcha_sets.replace import belongs
 
 import numpy as np
 
 FIELDS = (
-    "characters", "length", "width", "height", "seed", "workers", "images_dir", "tfrecords_dir", "on_the_fly", "shift",
-    "rotate", "zoom", "channels", "input_downsampling", "label_smoothing", "init_from", "batch_size", "max_steps",
-    "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every",
-    "keep_checkpoints", "save_dir",
+    "characters", "length", "min_length", "width", "height", "seed", "drawer", "workers", "images_dir", "tfrecords_dir",
+    "on_the_fly", "shift", "rotate", "zoom", "channels", "input_downsampling", "label_smoothing", "init_from",
+    "batch_size", "max_steps", "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every",
+    "save_every", "keep_checkpoints", "save_dir",
 )  # fmt: skip
 
 
-def train(config: Config) -> int:
+def train(config: Config, set_aside: bool = False) -> int:
     """Train up to config.max_steps, from the newest checkpoint in config.save_dir where there is one.
 
+    Args:
+      set_aside: whether to move a run that does not fit the config or the sets out of the way.
     Returns:
       The exit status: 0, or 128 + the number of the signal that stopped it.
     Raises:
@@ -50,7 +54,7 @@ def train(config: Config) -> int:
     strategy, chief = cluster.choose_strategy(config), cluster.is_chief()
     splits = (VALIDATION,) if config.on_the_fly else SPLITS
     manifests = {split: read_manifest(split, config) for split in splits}
-    with cluster.lost_workers_reported(), Checkpoints(config, manifests, chief) as checkpoints:
+    with cluster.lost_workers_reported(), Checkpoints(config, manifests, chief, set_aside) as checkpoints:
         training, validation = open_sets(config, manifests)
         plan = [config.experiment(), checkpoints.data]
         step, cycle_start = cluster.from_chief([checkpoints.step, checkpoints.cycle_start], plan, strategy)
@@ -95,7 +99,7 @@ def train(config: Config) -> int:
                     held_out = captcha_data.evaluation_batches(validation, config.batch_size)
                     logits, labels = captcha_model.predict(forward, held_out)
                     values |= checkpoints.judge(step, logits, labels)
-                    picture = misread(validation, logits, config.characters)
+                    picture = misread(validation, logits, config)
 
                 # once in a while: make sure that a stop loses nothing, and say so
                 saved = checkpoints.save(step, latest=save_now)
@@ -164,6 +168,8 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
 def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
     """The result, and what one may want to do next."""
     captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
+    if config.drawer != Config.drawer and manifest["source"] is None:
+        captchas += f" --drawer {config.drawer}"
     rows = [
         ("steps", f"{step}, in {seconds:.0f} s of training"),
         ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
@@ -176,12 +182,21 @@ def summary(config: Config, step: int, seconds: float, best: dict, manifest: dic
     return "\n".join(f"{name:<5}  {text}" for name, text in rows)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set-aside", action="store_true", help="move an earlier run that no longer fits to before-<n> in save_dir"
+    )
+
+
 def main() -> int:
-    config, _ = parse_args(__doc__, FIELDS)
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    like = like_sets(config, vars(args))
+    if like.on_the_fly:
+        check_trusted(like.drawer, config)
     start_litert()
-    status = train(config)
+    status = train(like, args.set_aside)
     if status == 0 and cluster.is_chief():
-        (path,) = captcha_export.export(config)
+        (path,) = captcha_export.export(like)
         print(f"{path}: the exported model, for python -m captcha_predict")
     return status
 

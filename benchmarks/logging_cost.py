@@ -75,12 +75,12 @@ def measure(config: Config, blocks: int, steps: int) -> tuple[dict[bool, float],
             began = time.perf_counter()
             held_out = captcha_data.evaluation_batches(validation, config.batch_size)
             logits, labels = captcha_model.predict(forward, held_out)
-            captchas, characters = captcha_model.evaluation(logits, labels)
+            captchas, characters = captcha_model.evaluation(logits, labels, config)
             if logged:
                 logged_steps += steps
                 values = log.averages(logged_steps, float(muon.learning_rate))
                 values |= {"captcha_accuracy": captchas.mean(), "character_accuracy": characters.mean()}
-                log.report(logged_steps, values, "", misread(validation, logits, config.characters), model)
+                log.report(logged_steps, values, "", misread(validation, logits, config), model)
             if block > 1:  # the first of each kind traces, and opens the files
                 step_seconds[logged] += seconds
                 ending_seconds[logged].append(time.perf_counter() - began)

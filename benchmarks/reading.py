@@ -49,7 +49,7 @@ def stay_on_one_core() -> None:
 def like_model(model: str) -> Config:
     """The config of captchas like those that a model was trained on."""
     description = captcha_predict.load(model).description
-    drawing = {name: description["drawn_with"][name] for name in ("fonts", "font_sizes")}
+    drawing = {name: value for name, value in description["drawn_with"].items() if name != "source"}
     return Config.from_dict(description["config"] | drawing)
 
 

@@ -79,7 +79,7 @@ def sprint(
         seconds += time.perf_counter() - began
         if (step % eval_every == 0 and len(reached) < len(GOALS)) or step == config.max_steps:
             logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(validation, 500))
-            captchas, _ = captcha_model.evaluation(logits, labels)
+            captchas, _ = captcha_model.evaluation(logits, labels, config)
             accuracy = float(captchas.mean())
             for goal in GOALS:
                 if accuracy >= goal:

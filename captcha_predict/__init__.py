@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from captcha_predict.console import UserError
+from captcha_predict.decode import classes, decode, probabilities
 from captcha_predict.images import images_in, open_image, resized
 
 import numpy as np
@@ -44,15 +45,15 @@ class Prediction:
     """What the network reads in an image."""
 
     text: str
-    confidence: float  # the probability that every character is correct, 0 to 1
-    positions: tuple[dict[str, float], ...]  # for each position, the probability of each character
+    confidence: float  # the probability that exactly this is the text, 0 to 1
+    positions: tuple[dict[str, float], ...]  # for each position, the probability of each character; "" is the end
 
 
 def read(images: Any, model: str | Path | None = None, *, details: bool = False) -> Any:
     """Read one image, several, or a folder of them.
 
     Args:
-      images: a path, the bytes of a PNG or JPEG file, a Pillow image, or pixels as images.open_image takes them; or a
+      images: a path, the bytes of an image file, a Pillow image, or pixels as images.open_image takes them; or a
         list of these; or the path of a folder. Images of another size than the model's are resized.
       model: a .tflite file, a folder that the trainer saved to, or the name of a shipped model ("digits", "letters",
         "capitals"). The default is the model in save/ of the current folder, or else "digits".
@@ -126,6 +127,7 @@ class Reader:
 
     Attributes:
       characters, length, width, height: the captcha that the model was trained for.
+      min_length: the fewest characters of such a captcha; 0: all have `length`.
       description: everything that the file says about the model.
     """
 
@@ -137,12 +139,14 @@ class Reader:
                 raise UserError(f"{path}: was exported by another version of this project; export it again")
             captcha = (self.description[name] for name in ("characters", "length", "width", "height"))
             self.characters, self.length, self.width, self.height = captcha
+            self.min_length = self.description.get("min_length", 0)
+            self._classes = classes(self)
             self._idle = [self._interpreter()]  # each serves one call at a time
             (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()
             self._pixels, self._logits = pixels["index"], logits["index"]
             if [*pixels["shape"][1:]] != [self.height, self.width, 3]:
                 raise ValueError("the size of its images is not the one described")
-            if [*logits["shape"][1:]] != [self.length, len(self.characters)]:
+            if [*logits["shape"][1:]] != [self.length, len(self._classes)]:
                 raise ValueError("the shape of its logits is not the one described")
         except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{path}: is not a complete model ({error}); copy it again, or export it again") from error
@@ -159,10 +163,10 @@ class Reader:
         """Read one image, given as `captcha_predict.read` takes it."""
         image = open_image(Path(image) if isinstance(image, str) else image)
         pixels = np.asarray(resized(image, (self.width, self.height)))
-        probabilities = softmax(self.logits(pixels[None])[0])  # [length, classes]
-        text = "".join(self.characters[i] for i in probabilities.argmax(axis=-1))
-        positions = tuple(dict(zip(self.characters, row, strict=True)) for row in probabilities.tolist())
-        return Prediction(text, float(probabilities.max(axis=-1).prod()), positions)
+        predicted = probabilities(self.logits(pixels[None])[0], self)  # [length, classes]
+        labels, confidence = decode(predicted, self)
+        positions = tuple(dict(zip(self._classes, row, strict=True)) for row in predicted.tolist())
+        return Prediction("".join([self._classes[label] for label in labels]), float(confidence), positions)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 [batch, height, width, 3] → calibrated logits, float32 [batch, length, classes]."""
@@ -187,9 +191,3 @@ def _unpack(content: bytes) -> tuple[dict, bytes]:
     if hashlib.sha256(network).hexdigest() != description["sha256"]:
         raise ValueError("its sha256 is wrong")
     return description, network
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities: the softmax over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)

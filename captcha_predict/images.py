@@ -1,4 +1,4 @@
-"""Open images from any source: PNG and JPEG, recognized by content, complete, and within size limits.
+"""Open images from any source: PNG, JPEG, GIF, WebP and BMP, recognized by content, complete, and within size limits.
 
 open_image(source)          an RGB image, or a UserError that says what is wrong
 resized(image, size)        the image at the size that the network takes
@@ -14,6 +14,7 @@ from captcha_predict.console import UserError
 import numpy as np
 from PIL import Image, ImageOps
 
+FORMATS = ("PNG", "JPEG", "GIF", "WebP", "BMP")
 MAX_BYTES = 10_000_000  # of a file
 MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold billions of them
 
@@ -25,10 +26,10 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
       source: a file, the bytes of a file, a Pillow image, or pixels: uint8 [height, width] or [height, width, channels]
         of 1 (grey), 3 (RGB) or 4 (RGB and opacity) channels.
     Returns:
-      An RGB image, upright.
+      An RGB image, upright; of an animation, the first frame.
     Raises:
-      UserError: the file does not exist, is not a complete PNG or JPEG, or exceeds MAX_BYTES or MAX_PIXELS; or the
-        array does not hold pixels.
+      UserError: the file does not exist, is not a complete image of one of FORMATS, or exceeds MAX_BYTES or
+        MAX_PIXELS; or the array does not hold pixels.
     """
     name = source if isinstance(source, Path) else "the image"
     try:
@@ -40,7 +41,9 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: is neither a PNG nor a JPEG; convert it or leave it out") from error
+        raise UserError(
+            f"{name}: is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert it or leave it out"
+        ) from error
     except UserError:
         raise
     except Exception as error:  # Pillow raises a different exception for each kind of damage
@@ -62,7 +65,7 @@ def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -
     content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-        return Image.open(content, formats=("PNG", "JPEG"))
+        return Image.open(content, formats=FORMATS)
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

@@ -4,6 +4,7 @@ write(folder, name, step, model, ...)       one checkpoint
 metadata = newest(folder, LATEST, BEST)     the metadata of the newest that is not damaged
 restore(metadata, model, optimizer)         all of its values, or an error before anything has changed
 keep(folder, name, step, count)             remove all but the newest ones
+set_aside(folder)                           move a whole run out of the way
 
 A checkpoint is `<name>-<step>.index`, `.data-…` and its metadata, `.json`. It is made in save/.pending/ and moved up
 file by file, the metadata last; it is removed in the opposite order. So metadata in save/ stands for a complete
@@ -26,6 +27,8 @@ import tensorflow as tf
 
 LATEST, BEST = "ckpt", "best"  # the newest few checkpoints, and the best one on the validation split
 PENDING = ".pending"
+ASIDE = ".before"  # where a run is collected before this folder gets its name, before-<n>
+SAVED_MODEL = "saved_model"  # an export that is a folder
 FORMAT = 2  # of the metadata
 MAX_NAMES = 3  # of differing variables that an error names
 
@@ -169,6 +172,29 @@ def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[st
 def _some(names: list[str]) -> str:
     more = len(names) - MAX_NAMES
     return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def set_aside(folder: Path) -> Path:
+    """Move all of a run's files to a new folder in it, before-1, before-2, …; returns that folder.
+
+    Other folders in it stay: they may be other runs. If this is killed, finish_setting_aside does the rest.
+    """
+    collected = folder / ASIDE
+    collected.mkdir(exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and (path.is_file() or path.name == SAVED_MODEL):
+            path.replace(collected / path.name)
+    taken = [int(path.name.rpartition("-")[2]) for path in folder.glob("before-*") if path.name[7:].isdecimal()]
+    aside = folder / f"before-{max(taken, default=0) + 1}"
+    collected.rename(aside)
+    sync(folder)
+    return aside
+
+
+def finish_setting_aside(folder: Path) -> None:
+    """Move the rest of a run, where set_aside was killed."""
+    if (folder / ASIDE).exists():
+        set_aside(folder)
 
 
 def _step(path: Path) -> int:

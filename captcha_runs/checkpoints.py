@@ -22,7 +22,7 @@ from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import BEST, LATEST
 from captcha_runs.metrics import temperature
 from captcha_sets.files import lock
-from captcha_sets.manifest import VALIDATION, fingerprint
+from captcha_sets.manifest import DRAWING_FIELDS, VALIDATION, fingerprint
 
 import keras
 import numpy as np
@@ -39,11 +39,12 @@ class Checkpoints:
       cycle_start: the step at which the learning rate's schedule begins: 0, or where a finished run was continued.
     """
 
-    def __init__(self, config: Config, manifests: dict[str, dict], chief: bool = True) -> None:
-        self._config, self._chief = config, chief
+    def __init__(self, config: Config, manifests: dict[str, dict], chief: bool = True, set_aside: bool = False) -> None:
+        self._config, self._chief, self._set_aside = config, chief, set_aside
         self._folder = Path(config.save_dir)
         self.data = {split: fingerprint(manifest) for split, manifest in manifests.items()}
-        drawn_with = {name: manifests[VALIDATION][name] for name in ("fonts", "font_sizes", "source")}
+        about_set = ("source", *DRAWING_FIELDS)
+        drawn_with = {name: value for name, value in manifests[VALIDATION].items() if name in about_set}
         self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
         self._metadata: dict | None = None
         self._best = {"step": 0, "captcha_accuracy": 0.0}
@@ -57,9 +58,7 @@ class Checkpoints:
         if self._chief:
             with self._stack:
                 self._hold_folder()
-                self._metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
-                if self._metadata:
-                    self._check_fits()
+                self._find_start()
                 self._stack = self._stack.pop_all()
         return self
 
@@ -75,9 +74,25 @@ class Checkpoints:
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
         self._stack.callback(holder.unlink, missing_ok=True)
         checkpoint_files.sweep(self._folder)
+        checkpoint_files.finish_setting_aside(self._folder)
 
-    def _check_fits(self) -> None:
-        """Find where to resume. Resuming with another config than the run began with would mix the two.
+    def _find_start(self) -> None:
+        """Find where to resume. Resuming with another config than the run began with would mix the two."""
+        self._metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+        different = "; ".join(self._differences()) if self._metadata else ""
+        if different and self._set_aside:
+            aside = checkpoint_files.set_aside(self._folder)
+            print(f"{self._folder}: the run there no longer fits ({different}); it was moved to {aside}")
+            self._metadata, self.step, self.cycle_start = None, 0, 0
+        elif different:
+            raise UserError(
+                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, or start"
+                " anew: make train, or --set-aside, moves this run to a folder before-<n> in it; --save_dir names"
+                " another folder"
+            )
+
+    def _differences(self) -> list[str]:
+        """How the newest checkpoint's run differs from this one, one text each. Sets step and cycle_start.
 
         A run that has reached its last step may be continued with a larger max_steps: its learning rate then begins a
         new cycle (warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
@@ -93,11 +108,7 @@ class Checkpoints:
         for split in sorted(self.data.keys() | self._metadata["data"].keys()):
             if self.data.get(split) != self._metadata["data"].get(split):
                 different.append(f"the {split} split is another one")
-        if different:
-            raise UserError(
-                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {'; '.join(different)}; change that"
-                " back, or start anew in another folder (--save_dir)"
-            )
+        return different
 
     @property
     def best(self) -> dict:
@@ -124,7 +135,7 @@ class Checkpoints:
         Returns:
           captcha_accuracy and character_accuracy, 0 to 1.
         """
-        captchas, characters = captcha_model.evaluation(logits, labels)
+        captchas, characters = captcha_model.evaluation(logits, labels, self._config)
         accuracy = float(captchas.mean())
         if not self._best["step"] or accuracy >= self._best["captcha_accuracy"]:
             self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": temperature(logits, labels)}

@@ -20,6 +20,7 @@ from pathlib import Path
 import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
 from captcha_sets.files import reason
 from captcha_sets.sheet import COLUMNS, ROWS, contact_sheet
 
@@ -178,20 +179,20 @@ class Log:
         return self._writer
 
 
-def misread(records: np.ndarray, logits: np.ndarray, characters: str) -> Image.Image | None:
+def misread(records: np.ndarray, logits: np.ndarray, config: Config) -> Image.Image | None:
     """A picture of the first captchas that were read incorrectly, each with the caption "truth > prediction", or None.
 
     Args:
       records: of a split, as captcha_data.open_pixels returns them.
       logits: float32 [count, length, classes].
-      characters: the characters that the labels index.
     """
-    correct, _ = captcha_model.evaluation(logits, records["labels"])
+    correct, _ = captcha_model.evaluation(logits, records["labels"], config)
     wrong = np.flatnonzero(~correct)[:MISREAD]
     if not wrong.size:
         return None
-    pairs = zip(records["labels"][wrong], logits[wrong].argmax(axis=-1), strict=True)
-    captions = [" > ".join("".join(characters[i] for i in row) for row in pair) for pair in pairs]
+    predicted, _ = decode(probabilities(logits[wrong], config), config)
+    names, pairs = classes(config), zip(records["labels"][wrong], predicted, strict=True)
+    captions = [" > ".join("".join(names[label] for label in labels) for labels in pair) for pair in pairs]
     return contact_sheet([Image.fromarray(image[..., 0]) for image in records["image"][wrong]], COLUMNS, captions)
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captcha_config import Config
+from captcha_predict.decode import classes
 from captcha_sets.draw import png
 
 import jinja2
@@ -27,6 +28,7 @@ STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "captcha", "font.family": "sans-serif", "axes.spines.top": False,
     "axes.spines.right": False,
 }  # fmt: skip
+END = "(end)"  # stands for "no character here"
 PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
 
 
@@ -43,7 +45,7 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
     """
     evaluated = [entry for entry in entries if "captcha_accuracy" in entry]
     charts = {
-        "confusions": _confusions(scored["confusions"], config.characters),
+        "confusions": _confusions(scored["confusions"], classes(config)),
         "calibration": _calibration(scored["calibration"]),
         "training": _training(entries, evaluated) if evaluated else "",
     }
@@ -77,8 +79,14 @@ def _tables(scored: dict, config: Config, evaluated: list[dict]) -> dict[str, li
             ("captchas", scored["count"]),
             ("calibration error", _percent(scored["calibration_error"])),
         ],
-        "by_position": [(i, _percent(share)) for i, share in enumerate(scored["by_position"], 1)],
+        "by_position": [
+            (i, "none there" if share is None else _percent(share)) for i, share in enumerate(scored["by_position"], 1)
+        ],
         "by_character": [(name, _percent(share)) for name, share in scored["by_character"].items()],
+        "by_length": [
+            (length, _percent(part["captcha_accuracy"]), part["count"]) for length, part in scored["by_length"].items()
+        ],
+        "confusions": [(a or END, b or END, count) for a, b, count in scored["confusions"]],
         "calibration": [
             (f"{part['confidence']:.4f}", f"{part['accuracy']:.4f}", part["count"]) for part in scored["calibration"]
         ],
@@ -110,18 +118,18 @@ def _svg(figure: Figure, title: str) -> Markup:
     return Markup(picture[picture.index("<svg") :].replace(INK, "currentColor"))
 
 
-def _confusions(confusions: list, characters: str) -> Markup:
+def _confusions(confusions: list, names: tuple[str, ...]) -> Markup:
     """The confusion matrix without its diagonal, which would outshine everything else."""
-    counts = np.zeros((len(characters), len(characters)))
+    counts = np.zeros((len(names), len(names)))
     for truth, prediction, times in confusions:
-        counts[characters.index(truth), characters.index(prediction)] = times
+        counts[names.index(truth), names.index(prediction)] = times
     with rc_context(STYLE):
         figure = Figure(figsize=(6, 5), layout="constrained")
         axes = figure.subplots()
         shown = axes.imshow(np.ma.masked_equal(counts, 0), cmap="viridis_r", interpolation="nearest")
-        axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(characters)), yticks=range(len(characters)))
-        axes.set_xticklabels(characters)
-        axes.set_yticklabels(characters)
+        axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
+        axes.set_xticklabels([name or END for name in names])
+        axes.set_yticklabels([name or END for name in names])
         figure.colorbar(shown, label="times")
         return _svg(figure, "confusion matrix")
 

@@ -1,12 +1,14 @@
 """How a set of captchas gets onto the disk.
 
-draw        one captcha, seeded
+draw        one captcha, seeded, by whatever function draws it
+library     the function that draws with the captcha library
 pool        many captchas, on all cores
 shards      TFRecord files
 manifest    what a split holds, and the command that makes it
 replace     a new split put in the place of an earlier one
 pixels      the decoded images of a split, mapped into memory
-labelled    images that people label themselves
+labelled    images that people label themselves: checks, and what they hold
+importing   splits made of such images
 sheet       look at a split: counts, and a picture of samples
 beam        a split drawn on a cluster, with Apache Beam
 files       files that are complete or absent: checksums, syncs, locks

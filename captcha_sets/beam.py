@@ -9,6 +9,7 @@ machine. The files are those that captcha_producer.py writes, byte for byte.
 import argparse
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run
@@ -24,27 +25,31 @@ with quiet_import(__name__):
         beam = None  # optional
 
 from captcha_config import Config
-from captcha_sets.draw import check_fonts, draw, png
+from captcha_sets.draw import check_drawing, draw, png
 from captcha_sets.files import with_checksum
+from captcha_sets.pool import is_repeatable
 
 FIELDS = (*manifest.DRAWING_FIELDS, "train_count", "validation_count", "images_per_shard", "tfrecords_dir")
 LOCAL_RUNNER = "--runner=FnApiRunner"  # in this process; Beam's own default looks for a server
 
 
-def draw_split(split: str, config: Config, options: list[str], replace: bool = False) -> None:
+def draw_split(
+    split: str, config: Config, options: list[str], replace: bool = False, typed: Collection[str] = ()
+) -> None:
     """Draw a split. A worker that is lost, or tried again, writes the same bytes in the same place.
 
     Args:
       config: tfrecords_dir may be on any file system that Beam knows.
       options: Beam's own.
       replace: whether to draw it in the place of an earlier one, whose manifest is removed first.
+      typed: see manifest.describe.
     Raises:
       UserError: Beam is not installed, has no such runner, or does not know the file system; or there is such a split
         already.
     """
     if beam is None:
         raise UserError("Apache Beam is not installed; pip install apache-beam")
-    check_fonts(config)
+    check_drawing(config)
     try:
         path = FileSystems.join(config.tfrecords_dir, f"{split}.json")
         there = FileSystems.exists(path)
@@ -53,6 +58,7 @@ def draw_split(split: str, config: Config, options: list[str], replace: bool = F
     if there and not replace:
         raise UserError(f"{path}: there is a set already; add --replace, or set another --tfrecords_dir")
     plan = shards.plan(split, manifest.count_of(split, config), config.images_per_shard)
+    origin = manifest.DRAWN if is_repeatable(split, config) else manifest.DRAWN_ONCE
     pipeline = _pipeline(options)
     if there:
         FileSystems.delete([path])
@@ -63,7 +69,7 @@ def draw_split(split: str, config: Config, options: list[str], replace: bool = F
             | beam.Reshuffle()  # one shard for each worker that is free, instead of all on one worker
             | "Draw" >> beam.Map(_draw_shard, split, config, manifest.versions())
             | beam.combiners.ToList()
-            | "Describe" >> beam.Map(_write_manifest, path, split, config)
+            | "Describe" >> beam.Map(_write_manifest, path, split, config, [*typed], origin)
         )
 
 
@@ -90,10 +96,10 @@ def _draw_shard(part: tuple[str, range], split: str, config: Config, versions: d
     return entry
 
 
-def _write_manifest(entries: list[dict], path: str, split: str, config: Config) -> None:
+def _write_manifest(entries: list[dict], path: str, split: str, config: Config, typed: list[str], origin: dict) -> None:
     entries = sorted(entries, key=lambda entry: entry["name"])
     with FileSystems.create(path) as target:
-        target.write(with_checksum(manifest.describe(split, config, entries)).encode())
+        target.write(with_checksum(manifest.describe(split, config, entries, typed, origin)).encode())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     for split in dict.fromkeys(args.splits):
-        draw_split(split, config, args.options, args.replace)
+        draw_split(split, config, args.options, args.replace, vars(args))
         print(f"{split}: {manifest.count_of(split, config)} captchas in {config.tfrecords_dir}/")
 
 

@@ -1,45 +1,33 @@
-"""Draw one captcha with the captcha library, seeded.
+"""Draw one captcha, seeded.
 
 text, image = draw(index, split, config)    one captcha; config.seed, split and index alone decide it
-check_fonts(config)                         refuse characters that look alike, or that a font lacks
+check_drawing(config)                       refuse what cannot be drawn, before anything is
+check_trusted(name, config)                 refuse a drawer that only a file names
 """
 
+import contextlib
 import functools
-import importlib.util
+import importlib
 import io
+import os
 import random
-import re
+import sys
 import threading
-from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+import traceback
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from captcha_cli import UserError
-from captcha_config import Config
+from captcha_config import LIBRARY, Config
+from captcha_predict.images import resized
+from captcha_sets.library import check_fonts
 
-from PIL import Image, ImageFont
+import numpy as np
+from PIL import Image
 
 PNG_COMPRESS_LEVEL = 3  # files 4 % larger than with Pillow's 6, encoded in 0.6 of the time
 TRAIN = "train"  # the split that oversample_characters applies to
 _drawing = threading.Lock()  # threads would otherwise draw with each other's random numbers
-
-
-@functools.cache
-def _captcha_image() -> ModuleType:
-    """A private copy of captcha.image. The library draws with `secrets`, which has no seed; `draw` replaces it."""
-    spec = importlib.util.find_spec("captcha.image")
-    source = Path(spec.origin).read_text(encoding="utf-8")
-    if set(re.findall(r"\bsecrets\.(\w+)", source)) != {"randbelow", "randbits", "choice"}:
-        raise UserError(f"captcha {version('captcha')} cannot be seeded; install captcha 0.7.1")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@functools.cache
-def _image_captcha(width: int, height: int, fonts: tuple[str, ...], font_sizes: tuple[int, ...]):
-    return _captcha_image().ImageCaptcha(width, height, list(fonts), font_sizes)  # keeps its fonts loaded
 
 
 def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
@@ -47,14 +35,21 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
 
     Returns:
       Its text, and its RGB image of config.width x config.height pixels.
+    Raises:
+      UserError: the drawer fails, or returns something else than an image of one of config.canvases.
     """
-    rng = random.Random(
-        f"{config.seed}/{split}/{index}"
-    )  # hashed with SHA-512, so that no two generators share a sequence
+    name = f"{config.seed}/{split}/{index}"
+    rng = random.Random(name)  # hashed with SHA-512, so that no two generators share a sequence
     with _drawing:
-        _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
-        text = "".join(rng.choices(config.characters, _weights(split, config), k=config.length))
-        return text, _image_captcha(config.width, config.height, config.fonts, config.font_sizes).generate_image(text)
+        text = _text(rng, split, config)
+        with contextlib.nullcontext() if config.drawer == LIBRARY else _seeded(name):  # the library's uses rng alone
+            image = _drawn(text, config, rng)
+        return text, resized(image.convert("RGB"), (config.width, config.height))
+
+
+def _text(rng: random.Random, split: str, config: Config) -> str:
+    length = rng.choice(config.lengths) if config.min_length else config.length
+    return "".join(rng.choices(config.characters, _weights(split, config), k=length))
 
 
 def _weights(split: str, config: Config) -> list[float] | None:
@@ -66,28 +61,69 @@ def _weights(split: str, config: Config) -> list[float] | None:
     return [1 / (oversampled if c in config.oversample_characters else others) for c in config.characters]
 
 
-def check_fonts(config: Config) -> None:
-    """Raise UserError where a font cannot be read, lacks a character, or draws two characters alike."""
-    for font_file in config.fonts or _captcha_image().DEFAULT_FONTS:
-        for size in config.font_sizes:
-            _check_font(font_file, size, config.characters)
-
-
-def _check_font(font_file: str, size: int, characters: str) -> None:
+@contextlib.contextmanager
+def _seeded(name: str) -> Iterator[None]:
+    """Seed what drawers use that ignore their `rng`: Python's and NumPy's own random numbers. Restored at the end."""
+    states = random.getstate(), np.random.get_state()
+    random.seed(f"{name}/global")
+    np.random.seed(random.getrandbits(32))
     try:
-        font = ImageFont.truetype(font_file, size)
-    except OSError as error:
-        raise UserError(f"fonts: {font_file} cannot be read ({error}); name a TrueType font file") from error
-    drawn = {bytes(font.getmask("\uffff")): None}  # no font has this character: it is drawn as the empty box
-    for character in characters:
-        other = drawn.setdefault(bytes(font.getmask(character)), character)
-        if other is None:
-            raise UserError(f"characters: {font_file} has no {character!r}; leave it out or use another font")
-        if other != character:
-            raise UserError(
-                f"characters: {font_file} draws {other!r} and {character!r} alike at {size} pixels;"
-                " leave one out, or use another font or size"
-            )
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def _drawn(text: str, config: Config, rng: random.Random) -> Image.Image:
+    draw_text, what = drawer(config.drawer), f"drawer: {config.drawer}"
+    try:
+        image = draw_text(text, config, rng)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{what} fails for the text {text!r} with {reason} ({where}); correct it") from error
+    if not isinstance(image, Image.Image):
+        raise UserError(f"{what} returns a value of type {type(image).__name__}; it must return a Pillow image")
+    if image.size not in config.canvases:
+        size = "x".join(map(str, image.size))
+        sizes = ", ".join(f"{width}x{height}" for width, height in config.canvases)
+        raise UserError(f"{what} returns an image of {size}, not {sizes}; name its sizes: --canvas_sizes {size}")
+    return image
+
+
+@functools.cache
+def drawer(name: str) -> Callable:
+    """The function (text, config, rng) → image that `name` names, such as my_module:draw.
+
+    Raises:
+      UserError: there is no such function, or its module cannot be imported.
+    """
+    module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        with _seeded(module):  # a module may draw random numbers while it is imported
+            return getattr(importlib.import_module(module), function)
+    except Exception as error:  # a module may raise anything while it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"drawer: {name} cannot be imported ({reason}); name a function as module:function, of a module in the"
+            " current folder or an installed one"
+        ) from error
+
+
+def check_trusted(name: str, config: Config) -> None:
+    """Raise UserError where a set or a network names a drawer that the config does not: a file must not run code."""
+    if name not in (LIBRARY, config.drawer):
+        raise UserError(f"drawer: these captchas are drawn by {name}; if you trust that code, add --drawer {name}")
+
+
+def check_drawing(config: Config) -> None:
+    """Raise UserError where the drawer cannot be imported, or the captcha library's fonts lack a character."""
+    drawer(config.drawer)
+    if config.drawer == LIBRARY:
+        check_fonts(config)
 
 
 def file_label(text: str) -> str:

@@ -1,61 +1,92 @@
-"""Images that people label themselves: check them all, list what is wrong, and resize them.
+"""Images that people label themselves: check them all, find out what they hold, list what is wrong, resize them.
 
-good, problems = labelled_images(source, config)    every image of a folder or a CSV file
+good, problems = labelled_images(source, ...)       every image of a folder or a CSV file
+config = fitted(good, config, typed)                the characters, lengths and size that they have
+suspects(good)                                      labels that look like a mistake
 hold_out(good, source, config)                      some of them for validation
 png_files(images, config)                           (text, PNG file) pairs at the config's size
 """
 
+import collections
 import csv
+import dataclasses
 import hashlib
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from captcha_cli import UserError
-from captcha_config import Config
+from captcha_config import MAX_LENGTH, MAX_PIXELS, MIN_PIXELS, Config
 from captcha_predict.images import images_in, open_image, resized
 from captcha_sets.draw import png
 from captcha_sets.manifest import TRAIN, VALIDATION
+
+RARE = 0.01  # share of the images up to which a length is rare
 
 
 class LabelledImage(NamedTuple):
     path: Path
     text: str
-    size: str  # of the file's own pixels, such as "160x60"
+    size: tuple[int, int]  # of the file's own pixels, width and height
 
 
-def labelled_images(source: Path, config: Config) -> tuple[list[LabelledImage], list[str]]:
+def labelled_images(
+    source: Path, config: Config, typed: Collection[str] = (), ignore_case: bool = False
+) -> tuple[list[LabelledImage], list[str]]:
     """Check every image of a folder or a CSV file, and its label.
 
     Args:
       source: a folder of images named LABEL.png or anything_LABEL.png, as the producer names them; or a CSV file with
         the columns file (relative to the CSV file's folder) and label.
+      typed: fields of the config that every label must match: "characters", "length". Any others may come.
+      ignore_case: whether labels that differ in case alone are the same.
     Returns:
       The images that can be used, in order; and one line for each file that cannot, with the reason.
     Raises:
       UserError: the source does not exist, names no file, or is not such a CSV file.
     """
     good, problems, seen = [], [], {}
-    for path, text in _labels(source):
-        outside = sorted(set(text) - set(config.characters))
+    for path, label in _labels(source):
+        text = _one_case(label, config.characters if "characters" in typed else "") if ignore_case else label
         try:
             image = open_image(path)
         except UserError as error:
             problems.append(str(error))
             continue
         pixels = hashlib.sha256(image.tobytes()).digest()
-        if len(text) != config.length:
-            problems.append(f"{path}: the label {text!r} has {len(text)} characters, not {config.length}")
-        elif outside:
-            problems.append(f"{path}: the label {text!r} has {outside[0]!r}, which is not one of the characters")
+        if wrong := _wrong(text, config, typed):
+            problems.append(f"{path}: the label {label!r} {wrong}")
         elif pixels in seen:
             problems.append(f"{path}: shows the same image as {seen[pixels].name}")
         else:
             seen[pixels] = path
-            good.append(LabelledImage(path, text, f"{image.width}x{image.height}"))
+            good.append(LabelledImage(path, text, image.size))
     return good, problems
+
+
+def _wrong(text: str, config: Config, typed: Collection[str]) -> str:
+    """Why a label cannot be used; nothing where it can."""
+    blank = [character for character in text if character.isspace() or not character.isprintable()]
+    if not 0 < len(text) <= MAX_LENGTH:
+        return f"has {len(text)} characters; 1 to {MAX_LENGTH} are possible"
+    if blank:
+        return f"has {blank[0]!r}, which cannot be seen in an image"
+    if "length" in typed and len(text) not in config.lengths:
+        return f"has {len(text)} characters, not {config.lengths_in_words}"
+    if "min_length" in typed and len(text) < config.min_length:
+        return f"has {len(text)} characters, fewer than {config.min_length}"
+    outside = sorted(set(text) - set(config.characters)) if "characters" in typed else []
+    return f"has {outside[0]!r}, which is not one of the characters" if outside else ""
+
+
+def _one_case(label: str, characters: str) -> str:
+    """The label in lower case; or, where the characters are given, in the case that these have."""
+    if not characters:
+        return label.lower()
+    return "".join(c if c in characters else c.swapcase() for c in label)
 
 
 def _labels(source: Path) -> Iterator[tuple[Path, str]]:
@@ -84,6 +115,47 @@ def _csv_labels(source: Path) -> Iterator[tuple[Path, str]]:
                 yield source.parent / row["file"], row["label"]
         except (csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"{source}: is not a CSV file in UTF-8 ({error}); correct it") from error
+
+
+def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) -> Config:
+    """The config with the characters, lengths and size of these images, except for what was typed.
+
+    The size has the proportion of most images, and about as many pixels as the config's.
+    """
+    lengths = {len(image.text) for image in good}
+    found = {"characters": "".join(sorted({character for image in good for character in image.text}))}
+    if "length" not in typed:
+        found |= {"length": max(lengths), "min_length": min(lengths)}
+    found["width"], found["height"] = _fitting_size(good, config, typed)
+    new = {name: value for name, value in found.items() if name not in typed}
+    return dataclasses.replace(config, **new, oversample_characters="")
+
+
+def _fitting_size(good: list[LabelledImage], config: Config, typed: Collection[str]) -> tuple[int, int]:
+    """(width, height) in the proportion of most images; one of them may be typed."""
+    (width, height), _ = collections.Counter(image.size for image in good).most_common(1)[0]
+    if "width" in typed:
+        scale = config.width / width
+    elif "height" in typed:
+        scale = config.height / height
+    else:
+        scale = math.sqrt(config.width * config.height / (width * height))
+    return tuple(min(max(int(pixels * scale), MIN_PIXELS), MAX_PIXELS) for pixels in (width, height))
+
+
+def suspects(good: list[LabelledImage]) -> list[str]:
+    """One line for each label that looks like a mistake: it has a character that occurs once, or a rare length."""
+    characters = collections.Counter(character for image in good for character in image.text)
+    lengths = collections.Counter(len(image.text) for image in good)
+    lines = []
+    for image in good:
+        once = [character for character in image.text if characters[character] == 1]
+        rare = lengths[len(image.text)] <= RARE * len(good)
+        reasons = [f"{character!r} occurs nowhere else" for character in once]
+        reasons += [f"only {lengths[len(image.text)]} of {len(good)} labels have this length"] if rare else []
+        if reasons:
+            lines.append(f"{image.path}: the label {image.text!r}: {', '.join(reasons)}")
+    return lines
 
 
 def hold_out(good: list[LabelledImage], source: Path, config: Config) -> dict[str, list[LabelledImage]]:

@@ -3,12 +3,15 @@
 describe(split, config, shards)                 the manifest's content; it is written last
 open_manifest(split, config)                    the manifest of a split, or an error that says how to draw it
 read_manifest(split, config)                    the same, of captchas like the config's
+like_sets(config, typed)                        the config with what was typed when the sets were made
 make_command(split, config, manifest)           the command that makes a split
 """
 
+import dataclasses
 import hashlib
 import os
 import shlex
+from collections.abc import Collection
 from importlib.metadata import version
 
 from captcha_cli import UserError
@@ -21,14 +24,26 @@ from tensorflow.io.gfile import GFile, exists, join  # paths may be on any file 
 
 VALIDATION = "validation"
 SPLITS = (TRAIN, VALIDATION)
-FORMAT = 2  # of the manifest
-CAPTCHA_FIELDS = ("characters", "length", "width", "height")  # what a network is made for
-DRAWING_FIELDS = (*CAPTCHA_FIELDS, "fonts", "font_sizes", "oversample_characters", "seed")
+FORMAT = 3  # of the manifest
+CAPTCHA_FIELDS = ("characters", "length", "min_length", "width", "height")  # what a network is made for
+DRAWN = {"source": None, "repeatable": True}  # the origin of drawn captchas
+DRAWN_ONCE = {"source": None, "repeatable": False}  # by a drawer that does not draw them alike again
+DRAWING_FIELDS = (
+    *CAPTCHA_FIELDS, "seed", "drawer", "fonts", "font_sizes", "canvas_sizes", "oversample_characters", "bg_color",
+    "fg_color", "noise_dots", "noise_dot_width", "noise_curves", "character_rotate", "character_offset_dx",
+    "character_offset_dy", "character_warp_dx", "character_warp_dy", "word_space_probability", "word_offset_dx",
+    "lookup_table",
+)  # fmt: skip
+
+
+def count_field(split: str) -> str:
+    """The config's field that says how many captchas a split is to have."""
+    return f"{split}_count"
 
 
 def count_of(split: str, config: Config) -> int:
     """How many captchas a split is to have."""
-    return config.train_count if split == TRAIN else config.validation_count
+    return getattr(config, count_field(split))
 
 
 def versions() -> dict[str, str]:
@@ -36,31 +51,37 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("captcha", "pillow")}
 
 
-def describe(split: str, config: Config, shards: list[dict], imported: dict | None = None) -> dict:
+def describe(split: str, config: Config, shards: list[dict], typed: Collection[str], origin: dict) -> dict:
     """The manifest of a split.
 
     Args:
       shards: their entries, as write_shard returns them.
-      imported: for imported images, where they came from ("source") and how many had which size ("sizes"); None: drawn.
+      typed: names of the fields that were typed. Of drawn captchas, those that differ from captcha_config.py
+        count as typed, too.
+      origin: DRAWN, DRAWN_ONCE, or how images were imported: where they came from ("source"), how many had which size
+        ("sizes"), and the options that import them again.
     """
     count = sum(shard["records"] for shard in shards)
-    origin = imported or {"source": None, "sizes": {f"{config.width}x{config.height}": count}}
+    values = _values(split, config)
+    edited = [name for name in values if getattr(config, name) != getattr(Config, name)]
     return {
         "format": FORMAT,
         "split": split,
+        "sizes": {f"{config.width}x{config.height}": count},
         **origin,
         "count": count,
-        **_drawing_values(split, config),
+        **values,
+        "typed": [name for name in values if name in typed or (name in edited and origin["source"] is None)],
         "versions": versions(),
         "shards": shards,
     }
 
 
-def _drawing_values(split: str, config: Config) -> dict:
-    """The values of DRAWING_FIELDS that a split is drawn with, as JSON has them."""
-    values = {name: getattr(config, name) for name in DRAWING_FIELDS}
+def _values(split: str, config: Config) -> dict:
+    """The fields that decide what is in a split, and their values, as JSON has them."""
+    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split))}
     if split != TRAIN:
-        values["oversample_characters"] = ""
+        del values["oversample_characters"]  # it concerns the training split alone
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -74,25 +95,66 @@ def set_exists(split: str, config: Config) -> bool:
     return exists(manifest_path(split, config))
 
 
-def read_manifest(split: str, config: Config) -> dict:
+def like_sets(config: Config, typed: Collection[str]) -> Config:
+    """The config with the captcha of the sets in config.tfrecords_dir, so that it need not be typed again.
+
+    What was typed when a set was made, or found in imported images, is taken from its manifest. What was taken from
+    captcha_config.py then is not: if that has been edited since, the difference is to be seen.
+
+    Args:
+      typed: names of the fields that were typed now; these stay as they are.
+    Raises:
+      UserError: a manifest is damaged.
+    """
+    for split in SPLITS:
+        if set_exists(split, config):
+            manifest = open_manifest(split, config)
+            names = manifest["typed"] if manifest["source"] is None else CAPTCHA_FIELDS
+            config = dataclasses.replace(config, **_taken(manifest, [name for name in names if name not in typed]))
+    return config
+
+
+def _taken(manifest: dict, names: Collection[str]) -> dict:
+    values = {name: manifest[name] for name in names if name in manifest}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def imported_from(split: str, config: Config) -> str | None:
+    """Where the images of a split were imported from; None where it was drawn, or cannot be read, or is not there."""
+    try:
+        return verified(read_text(manifest_path(split, config))).get("source")
+    except (tf.errors.OpError, ValueError):
+        return None
+
+
+def read_manifest(split: str, config: Config, names: Collection[str] | None = None) -> dict:
     """The manifest of a split of captchas like the config's.
 
+    Args:
+      names: the fields that are compared; None: all that decide what is in the split.
     Raises:
-      UserError: there is none, it is damaged, or its captchas have other characters, length or size.
+      UserError: there is none, it is damaged, or it differs from the config in one of the fields.
     """
     manifest = open_manifest(split, config)
-    different = differences(manifest, config, CAPTCHA_FIELDS)
+    different = differences(manifest, config, names)
     if different:
         raise UserError(
             f"{manifest_path(split, config)}: the set has {'; '.join(different)}; change the config to match, or"
-            f" replace the set: {make_command(split, config, manifest)}"
+            f" replace the set: {new_set_command(split, config, manifest)}"
         )
     return manifest
 
 
-def differences(manifest: dict, config: Config, names: tuple[str, ...]) -> list[str]:
-    """One text for each of the fields that is not the same in the manifest and in the config."""
-    ours = _drawing_values(manifest["split"], config)
+def differences(manifest: dict, config: Config, names: Collection[str] | None = None) -> list[str]:
+    """One text for each field that is not the same in the manifest and in the config.
+
+    Args:
+      names: the fields that are compared; None: all that decide what is in the split. Of imported images these are
+        CAPTCHA_FIELDS.
+    """
+    ours = _values(manifest["split"], config)
+    if names is None:
+        names = ours if manifest["source"] is None else CAPTCHA_FIELDS
     return [f"{name} {manifest[name]!r}, not {ours[name]!r}" for name in names if manifest[name] != ours[name]]
 
 
@@ -122,38 +184,69 @@ def read_text(path: str) -> str:
 
 
 def make_command(split: str, config: Config, manifest: dict | None = None) -> str:
-    """The command that makes a split like the config's, in place of the one that `manifest` describes, if any.
+    """The command that makes a split again, or for the first time.
 
-    If the existing set has the config's characters and size, the command makes the same files again.
+    Args:
+      manifest: of the split that is there, if one is, as far as it can be read. If it has the config's characters and
+        size, the command makes the same files; otherwise, those of the config.
     """
-    manifest, replaces = manifest or {}, manifest is not None
-    names = (*DRAWING_FIELDS, f"{split}_count", "images_per_shard")
-    values = {name: getattr(config, name) for name in names}
-    if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
-        values |= {name: manifest[name] for name in DRAWING_FIELDS}
-        values |= {f"{split}_count": manifest["count"], "images_per_shard": manifest["shards"][0]["records"]}
-    imported = manifest.get("source") is not None
-    if imported:
-        values = {name: values[name] for name in CAPTCHA_FIELDS}
-    values["tfrecords_dir"] = config.tfrecords_dir
-    if "://" in config.tfrecords_dir and not imported:
-        words = ["python", "-m", "captcha_sets.beam"]  # the producer writes to this machine alone
+    known = (manifest or {}).get("format") == FORMAT
+    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split), "images_per_shard")}
+    if known and not differences(manifest, config, CAPTCHA_FIELDS):
+        values |= _taken(manifest, values.keys()) | {"images_per_shard": manifest["shards"][0]["records"]}
+    words = ["--replace"] if manifest is not None else []
+    if known and manifest["source"] is not None:
+        whole = manifest["splits"] != [split]  # the images of one source were divided into both splits
+        words += [] if whole else ["--splits", split]
+        return _import_command(words, {name: values[name] for name in manifest["typed"]}, config, manifest)
+    return _drawing_command([*words, "--splits", split], values, config)
+
+
+def new_set_command(split: str, config: Config, manifest: dict) -> str:
+    """The command that makes sets like the config's in the place of those that are there."""
+    if manifest["source"] is not None:
+        values = {name: getattr(config, name) for name in CAPTCHA_FIELDS}
+        different = {name: value for name, value in values.items() if value != manifest[name]}
+        return _import_command(["--replace"], different, config, manifest)
+    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, *map(count_field, SPLITS))}
+    return _drawing_command(["--replace"], values, config)
+
+
+def _import_command(words: list[str], values: dict, config: Config, manifest: dict) -> str:
+    """The command that imports the same images, with these values."""
+    words = ["python", "captcha_producer.py", *words, "--source", manifest["source"]]
+    words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest[name]]
+    words += _options(values)
+    words += _options(_changed({"validation_share": manifest["validation_share"]}))
+    return shlex.join(map(str, [*words, *_folders(config)]))
+
+
+def _drawing_command(words: list[str], values: dict, config: Config) -> str:
+    """The command that draws captchas, with those of the values that are not captcha_config.py's."""
+    if "://" in config.tfrecords_dir:  # the producer writes to this machine alone
+        script = ["python", "-m", "captcha_sets.beam"]
+        folders = _options({"tfrecords_dir": config.tfrecords_dir})
     else:
-        words = ["python", "captcha_producer.py"]
-        values["images_dir"] = config.images_dir
-    if replaces:
-        words.append("--replace")
-    if imported:
-        words += ["--source", manifest["source"]]
-    if not imported or manifest.get("splits") == [split]:  # the images of one source may have been divided into both
-        words += ["--splits", split]
-    for name, value in values.items():
-        value = tuple(value) if isinstance(value, list) else value
-        if value != getattr(Config, name):
-            words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
-    if values.get("images_dir") == Config.images_dir and config.tfrecords_dir != Config.tfrecords_dir:
+        script, folders = ["python", "captcha_producer.py"], _folders(config)
+    return shlex.join(map(str, [*script, *words, *_options(_changed(values)), *folders]))
+
+
+def _folders(config: Config) -> list[str]:
+    words = _options(_changed({name: getattr(config, name) for name in ("tfrecords_dir", "images_dir")}))
+    if config.images_dir == Config.images_dir and config.tfrecords_dir != Config.tfrecords_dir:
         words.append("--no-images")  # that folder is for the pictures of another set
-    return shlex.join(map(str, words))
+    return words
+
+
+def _changed(values: dict) -> dict:
+    """Those of the values that are not captcha_config.py's."""
+    return {name: value for name, value in values.items() if value != getattr(Config, name)}
+
+
+def _options(values: dict) -> list:
+    """Values as options of a command line."""
+    pairs = [(name, value if isinstance(value, tuple) else (value,)) for name, value in values.items()]
+    return [word for name, items in pairs for word in (f"--{name}", *items)]
 
 
 def fingerprint(manifest: dict) -> str:

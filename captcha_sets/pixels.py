@@ -19,7 +19,7 @@ from pathlib import Path
 from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_sets.files import lock, read_checksummed, sync, write_checksummed
-from captcha_sets.manifest import fingerprint, read_manifest
+from captcha_sets.manifest import fingerprint, open_manifest
 from captcha_sets.shards import check_shards, examples
 
 import numpy as np
@@ -49,9 +49,9 @@ def arrays(captchas: Iterator[tuple[str, bytes]], size: int, config: Config) -> 
       captchas: (text, PNG file) pairs.
     Yields:
       images: uint8 [size, height, width, 3], RGB; the last ones may be fewer.
-      labels: int32 [size, length], positions in config.characters.
+      labels: int32 [size, length], positions in config.characters; after the end of a text, len(config.characters).
     Raises:
-      UserError: a text is not config.length of config.characters.
+      UserError: a text has another length, or other characters, than the config allows.
     """
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -67,12 +67,13 @@ def _decode(encoded: bytes) -> np.ndarray:
 
 
 def _labels(text: str, index: int, config: Config) -> list[int]:
-    if len(text) != config.length or not set(text) <= set(config.characters):
+    if len(text) not in config.lengths or not set(text) <= set(config.characters):
         raise UserError(
-            f"record {index} is labelled {text!r}, which is not {config.length} of the characters"
+            f"record {index} is labelled {text!r}, which is not {config.lengths_in_words} of the characters"
             f" {config.characters!r}; make the set again"
         )
-    return [config.characters.index(character) for character in text]
+    nothing = [len(config.characters)] * (config.length - len(text))
+    return [config.characters.index(character) for character in text] + nothing
 
 
 def open_pixels(manifest: dict, config: Config) -> np.memmap:
@@ -161,7 +162,7 @@ def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
             records["checksum"] = _checksums(records, range(start, start + len(records)))
             file.write(records.tobytes())
             start += len(records)
-    if read_manifest(split, config) != manifest:
+    if open_manifest(split, config) != manifest:
         raise UserError(f"{config.tfrecords_dir}: the {split} split was replaced while it was read; run again")
     sync(path)
 

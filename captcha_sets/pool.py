@@ -1,6 +1,7 @@
 """Draw many captchas, on all cores.
 
 draw_many(indices, split, config)           PNG files of a split, in order
+is_repeatable(split, config)                whether another process draws the same
 save_images(folder, count, config)          image files alone, for other uses
 """
 
@@ -19,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from captcha_cli import UserError
-from captcha_config import Config
-from captcha_sets.draw import check_fonts, draw, file_label, png
+from captcha_config import LIBRARY, Config
+from captcha_sets.draw import check_drawing, draw, file_label, png
 
 from PIL import Image
 
 CHUNK = 50  # captchas that a process draws before it hands them over
+PROBE = 8  # captchas that are drawn twice to see whether they come out alike
 AHEAD = 4  # chunks in progress or waiting, for each process
 
 
@@ -36,7 +38,7 @@ def draw_many(indices: range, split: str, config: Config) -> Iterator[tuple[str,
     Raises:
       UserError: the characters cannot be drawn, or a process was killed.
     """
-    check_fonts(config)
+    check_drawing(config)
     starts = range(0, len(indices), CHUNK)
     workers = min(config.workers or os.cpu_count() or 1, len(starts))
     with contextlib.ExitStack() as stack:
@@ -58,6 +60,16 @@ def draw_many(indices: range, split: str, config: Config) -> Iterator[tuple[str,
         while waiting:
             yield from waiting.popleft().result()
             waiting.extend(itertools.islice(futures, 1))
+
+
+def is_repeatable(split: str, config: Config) -> bool:
+    """Whether two processes that draw captchas of a split, in opposite orders, draw the same."""
+    if config.drawer == LIBRARY:  # tests hold that
+        return True
+    check_drawing(config)
+    indices = range(PROBE)
+    with _worker() as first, _worker() as second:
+        return first(indices, split, config) == second(indices[::-1], split, config)[::-1]
 
 
 @contextlib.contextmanager

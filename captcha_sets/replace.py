@@ -8,13 +8,13 @@ belongs(split, config)                      whether a folder of PNG files is thi
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_sets.files import lock, staging, sync, write_checksummed
-from captcha_sets.manifest import describe
+from captcha_sets.manifest import DRAWN, describe
 from captcha_sets.shards import is_image, is_shard, plan, write_shard
 from captcha_sets.sheet import sheet_path
 
@@ -28,14 +28,15 @@ def write_split(
     config: Config,
     *,
     images: bool = True,
-    imported: dict | None = None,
+    typed: Collection[str] = (),
+    origin: dict = DRAWN,
 ) -> dict:
     """Write a split in a staging folder, and then put it in the place of an earlier one of that name.
 
     Args:
       items: (text, PNG file) pairs, `count` of them. Closed at the end.
       images: whether to write PNG files to <images_dir>/<split>/; without them, those of the earlier split are removed.
-      imported: for imported images, where they came from; see manifest.describe.
+      typed, origin: see manifest.describe.
     Returns:
       The manifest.
     Raises:
@@ -58,7 +59,7 @@ def write_split(
         ]
         check_target(split, config, images)  # files may have appeared since
         _replace_images(split, config, new_images if images else None)
-        manifest = describe(split, config, shards, imported)
+        manifest = describe(split, config, shards, typed, origin)
         _replace_records(split, records_dir, manifest, new_records)
     return manifest
 

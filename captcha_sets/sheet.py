@@ -47,7 +47,7 @@ def show(split: str, config: Config) -> None:
     console, positions = Console(highlight=False), range(manifest["length"])
     size = f"{manifest['width']}x{manifest['height']}"
     console.print(f"{split}: {manifest['count']} captchas of {size}, {_origin(manifest)}", soft_wrap=True)
-    table = Table("character", *(f"position {position + 1}" for position in positions), "total")
+    table = Table("character", *(f"at {position + 1}" for position in positions), "total")
     for character in manifest["characters"]:
         at = [counts[position, character] for position in positions]
         table.add_row(character, *map(str, at), str(sum(at)))

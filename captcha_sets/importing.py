@@ -1,0 +1,87 @@
+"""Import labelled images as splits: whatever characters, lengths and sizes they have."""
+
+import collections
+from collections.abc import Collection
+from pathlib import Path
+
+from captcha_cli import UserError, track
+from captcha_config import Config
+from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
+from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, like_sets, set_exists
+from captcha_sets.replace import check_target, write_split
+
+MAX_SUSPECTS = 20  # labels that are listed
+
+
+def import_images(
+    source: Path,
+    splits: tuple[str, ...],
+    config: Config,
+    *,
+    images: bool = True,
+    typed: Collection[str] = (),
+    leave_out: bool = False,
+    ignore_case: bool = False,
+) -> list[dict]:
+    """Make splits of labelled images. Characters, lengths and size are theirs, except for what was typed.
+
+    Args:
+      source: a folder or a CSV file, as labelled.labelled_images takes it.
+      splits: both, and config.validation_share of the images is held out for validation; or one, for all images. These
+        must then have the characters, lengths and size of the other split, if there is one.
+      images: whether to write the PNG files as well.
+      typed: names of the fields that count as they are in the config. Images that do not match them are problems.
+      leave_out: leave out the files that have something wrong. Otherwise they stop the import.
+      ignore_case: whether labels that differ in case alone are the same.
+    Returns:
+      A manifest for each split.
+    Raises:
+      UserError: files have something wrong, all of which is listed, before anything is written; or as in `produce`.
+      OSError: as in `produce`.
+    """
+    insisted = [name for name in CAPTCHA_FIELDS if name in typed]
+    if len(splits) == 1 and any(set_exists(split, config) for split in SPLITS if split not in splits):
+        config, insisted = like_sets(config, insisted), CAPTCHA_FIELDS
+    good, problems = labelled_images(source, config, insisted, ignore_case)
+    if problems and not leave_out:
+        heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
+        raise UserError("\n  ".join([heading, *problems]))
+    if not good:
+        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
+    config = fitted(good, config, insisted)
+    print(_found(source, good, config))
+    parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
+    for split in parts:
+        check_target(split, config, images)
+    origin = {
+        "source": str(source),
+        "splits": list(parts),
+        "leave-out": leave_out,
+        "ignore_case": ignore_case,
+        "validation_share": config.validation_share,
+    }
+    manifests = []
+    for split, part in parts.items():
+        sizes = collections.Counter("x".join(map(str, image.size)) for image in part)
+        files = track(png_files(part, config), len(part), f"importing {split}")
+        manifests.append(
+            write_split(
+                files, len(part), split, config, images=images, typed=insisted, origin=origin | {"sizes": sizes}
+            )
+        )
+    return manifests
+
+
+def _found(source: Path, good: list[LabelledImage], config: Config) -> str:
+    """What the images hold, and which labels look like a mistake, in lines."""
+    lines = [
+        f"{source}: {len(good)} images with {config.lengths_in_words} of {len(config.characters)} characters"
+        f" ({config.characters}), imported at {config.width}x{config.height}"
+    ]
+    odd = suspects(good)
+    if odd:
+        lines.append("these labels look like a mistake; if one is, correct it and import again (--replace):")
+        lines += [f"  {line}" for line in odd[:MAX_SUSPECTS]]
+    if len(odd) > MAX_SUSPECTS:
+        lines.append(f"  and {len(odd) - MAX_SUSPECTS} more")
+    return "\n".join(lines)

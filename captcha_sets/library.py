@@ -1,0 +1,77 @@
+"""Draw with the captcha library, seeded: the drawer that config.drawer names unless one names another.
+
+image = draw(text, config, rng)     one captcha
+check_fonts(config)                 refuse characters that look alike, or that a font lacks
+"""
+
+import functools
+import importlib.util
+import random
+import re
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+from captcha_cli import UserError
+from captcha_config import RANGES, Config
+
+from PIL import Image, ImageFont
+
+ATTRIBUTES = (*RANGES, "word_space_probability", "word_offset_dx")  # of the library's ImageCaptcha
+
+
+@functools.cache
+def _captcha_image() -> ModuleType:
+    """A private copy of captcha.image. The library draws with `secrets`, which has no seed; `draw` replaces it."""
+    spec = importlib.util.find_spec("captcha.image")
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    if set(re.findall(r"\bsecrets\.(\w+)", source)) != {"randbelow", "randbits", "choice"}:
+        raise UserError(f"captcha {version('captcha')} cannot be seeded; install captcha 0.7.1")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def _image_captcha(config: Config, width: int, height: int):
+    """The library's ImageCaptcha with the config's settings; it keeps its fonts loaded."""
+    captcha = _captcha_image().ImageCaptcha(width, height, list(config.fonts), config.font_sizes)
+    for name in ATTRIBUTES:
+        setattr(captcha, name, getattr(config, name))
+    if config.lookup_table:
+        captcha.lookup_table = list(config.lookup_table)
+    dots, curve = captcha.create_noise_dots, captcha.create_noise_curve
+    captcha.create_noise_dots = functools.partial(dots, width=config.noise_dot_width, number=config.noise_dots)
+    captcha.create_noise_curve = lambda image, color: [curve(image, color) for _ in range(config.noise_curves)]
+    return captcha
+
+
+def draw(text: str, config: Config, rng: random.Random) -> Image.Image:
+    """Draw a captcha: an RGB image of one of config.canvases."""
+    _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
+    size = rng.choice(config.canvases) if config.canvas_sizes else (config.width, config.height)
+    return _image_captcha(config, *size).generate_image(text, config.bg_color, config.fg_color)
+
+
+def check_fonts(config: Config) -> None:
+    """Raise UserError where a font cannot be read, lacks a character, or draws two characters alike."""
+    for font_file in config.fonts or _captcha_image().DEFAULT_FONTS:
+        for size in config.font_sizes:
+            _check_font(font_file, size, config.characters)
+
+
+def _check_font(font_file: str, size: int, characters: str) -> None:
+    try:
+        font = ImageFont.truetype(font_file, size)
+    except OSError as error:
+        raise UserError(f"fonts: {font_file} cannot be read ({error}); name a TrueType font file") from error
+    drawn = {bytes(font.getmask("\uffff")): None}  # no font has this character: it is drawn as the empty box
+    for character in characters:
+        other = drawn.setdefault(bytes(font.getmask(character)), character)
+        if other is None:
+            raise UserError(f"characters: {font_file} has no {character!r}; leave it out or use another font")
+        if other != character:
+            raise UserError(
+                f"characters: {font_file} draws {other!r} and {character!r} alike at {size} pixels;"
+                " leave one out, or use another font or size"
+            )
