@@ -50,6 +50,7 @@ bench: .venv/.done
 	$(RUN) benchmarks/sprint.py
 	$(RUN) benchmarks/saving.py
 	$(RUN) benchmarks/reading.py
+	$(RUN) benchmarks/stock.py
 	$(RUN) benchmarks/logging_cost.py
 	$(RUN) benchmarks/gpu.py
 	$(RUN) benchmarks/scale.py
@@ -59,19 +60,23 @@ bench: .venv/.done
 
 LETTERS := --characters 0123456789abcdefghijklmnopqrstuvwxyz --width 100 --height 60
 CAPITALS := --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ
+SIZES := --font_sizes 40 42 50 56 --canvas_sizes
+MIXED := --drawer captcha_sets.library:draw_one_or_mixed
 FULL_SIZE := --no-input_downsampling --channels 8 24 32 64 64
-LONG := --batch_size 128 --eval_every 1000 --save_every 1000
+LONG := --batch_size 128 --eval_every 1000 --save_every 500
+DRAW := $(RUN) captcha_producer.py --no-images
 
 # Of the capitals O and 0 are hardest, so the network learns these two alone first, and then sees them more often.
+# A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
-	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 10000 --tfrecords_dir tfrecords/digits
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 15000 --channels 16 32 64 64 64
-	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 2000 --tfrecords_dir tfrecords/o0 --characters 0O
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 6000 $(FULL_SIZE) --characters 0O
-	$(RUN) captcha_producer.py --no-images --train_count 300000 --validation_count 10000 --tfrecords_dir tfrecords/capitals $(CAPITALS) --oversample_characters 0O
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.004 $(FULL_SIZE) --init_from save/o0 $(CAPITALS)
-	$(RUN) captcha_producer.py --no-images --train_count 60000 --validation_count 3000 --tfrecords_dir tfrecords/letters $(LETTERS)
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 3000 --channels 16 32 64 64 64 $(LETTERS)
+	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 12000 --channels 16 32 64 64 64
+	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(SIZES) 128x64 128x64 160x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 5000 $(FULL_SIZE)
+	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(SIZES) 128x64 128x64 160x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 12000 --learning_rate 0.004 $(FULL_SIZE) --init_from save/o0
+	$(DRAW) --tfrecords_dir tfrecords/letters --train_count 200000 --validation_count 5000 $(LETTERS) $(MIXED) $(SIZES) 100x60 100x60 160x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 7000 $(FULL_SIZE)
 	for name in digits capitals letters; do \
 		$(RUN) captcha_export.py --tfrecords_dir tfrecords/$$name --save_dir save/$$name --to weights/$$name && \
 		mv weights/$$name/model.tflite captcha_predict/models/$$name.tflite || exit 1; \

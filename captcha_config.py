@@ -41,9 +41,7 @@ class Config:
     # The captcha
     characters: str = option("0123456789", "characters of a captcha, in the order of their labels")
     length: int = option(4, "characters in a captcha", 1, MAX_LENGTH)
-    min_length: int = option(
-        0, "fewest characters, where lengths vary up to length; 0: the same as length", 0, MAX_LENGTH
-    )
+    min_length: int = option(0, "fewest characters, where lengths vary; 0: all have length", 0, MAX_LENGTH)
     width: int = option(128, "image width, pixels", MIN_PIXELS, MAX_PIXELS)
     height: int = option(64, "image height, pixels", MIN_PIXELS, MAX_PIXELS)
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
@@ -64,8 +62,10 @@ class Config:
     noise_dot_width: int = drawing_option(3, "width of a dot, pixels", 1, 100)
     noise_curves: int = drawing_option(1, "arcs of noise", 0, 100)
     character_rotate: tuple[int, ...] = drawing_option((-30, 30), "rotation of a character, degrees", -180, 180)
-    character_offset_dx: tuple[int, ...] = drawing_option((0, 4), "blank columns left of a character, pixels", 0, 256)
-    character_offset_dy: tuple[int, ...] = drawing_option((0, 6), "blank rows above a character, pixels", 0, 256)
+    character_offset_dx: tuple[int, ...] = drawing_option(
+        (0, 4), "blank columns at the left, which 0.7.1 crops", 0, 256
+    )
+    character_offset_dy: tuple[int, ...] = drawing_option((0, 6), "blank rows above, which 0.7.1 crops", 0, 256)
     character_warp_dx: tuple[float, ...] = drawing_option((0.1, 0.3), "horizontal warp, share of the width", 0.0, 2.0)
     character_warp_dy: tuple[float, ...] = drawing_option((0.2, 0.3), "vertical warp, share of the height", 0.0, 2.0)
     word_space_probability: float = drawing_option(0.5, "share of characters without a space before them", 0.0, 1.0)

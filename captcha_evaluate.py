@@ -26,7 +26,7 @@ from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
 from captcha_runs import checkpoint_files, checkpoints, log, metrics, transfer
 from captcha_sets.draw import check_trusted, draw
-from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, read_manifest
+from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
 from captcha_sets.pool import draw_many, is_repeatable
 from captcha_sets.shards import examples
@@ -37,8 +37,8 @@ from PIL import Image
 from rich.table import Table
 
 OWN_FIELDS = ("seed", "workers", "tfrecords_dir", "save_dir")
-DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "oversample_characters"))
-FIELDS = tuple(dict.fromkeys((*OWN_FIELDS, *DRAWN_FIELDS)))
+DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
+FIELDS = (*OWN_FIELDS, *DRAWN_FIELDS)
 FRESH = "fresh/captchas"  # drawn as a split of this name; the sets have others, and so other captchas
 MAX_FRESH = 10**9
 BATCH_SIZE = 256
@@ -93,15 +93,16 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typ
       typed: names of fields that say how to draw the fresh captchas. For the others the values count that the training
         captchas were drawn with.
     Raises:
-      UserError: there is no checkpoint or model, or no validation split that fits it; or the drawer is another
-        module's, which runs only if the config names it.
+      UserError: there is no checkpoint or model, or no validation split that fits it; fresh captchas are asked for
+        where the training images were imported; or the drawer is another module's, which runs only if the config names
+        it.
     """
     name, trained, drawn_with, forward = _exported(model, config) if model else _checkpoint(config)
     if fresh:
         captchas, images = _fresh(fresh, _drawn_like(trained, drawn_with, config, typed))
         source = f"fresh captchas, seed {config.seed}"
     else:
-        manifest = read_manifest(VALIDATION, trained, CAPTCHA_FIELDS)
+        manifest = manifest_for_model(VALIDATION, trained)
         captchas, images = examples(manifest, trained), functools.partial(_pick, manifest, trained)
         source = "validation split"
     logits, labels = captcha_model.predict(forward, arrays(captchas, BATCH_SIZE, trained))
@@ -129,8 +130,13 @@ def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Cal
 
 def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collection[str]) -> Config:
     """The config to draw captchas with that are like those of the training, but for what was typed."""
+    if drawn_with["source"] is not None:
+        raise UserError(
+            f"--fresh: the network was trained on images imported from {drawn_with['source']}, which cannot be drawn;"
+            " leave out --fresh to score the validation split"
+        )
     values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
-    values |= {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed} | {"seed": config.seed}
+    values |= {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed}
     like = Config.from_dict(dataclasses.asdict(trained) | values)
     check_trusted(like.drawer, config)
     return like
@@ -281,6 +287,9 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if not 0 <= args.fresh <= MAX_FRESH:
         raise UserError(f"--fresh {args.fresh} is out of range; it must be from 0 to {MAX_FRESH}")
+    ignored = [name for name in DRAWN_FIELDS if name in vars(args)]
+    if ignored and not args.fresh:
+        raise UserError(f"--{ignored[0]} is for fresh captchas; say how many: --fresh 20000")
     if args.report:
         check_report(args.report)
     if args.model:

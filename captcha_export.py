@@ -29,7 +29,7 @@ from captcha_config import Config
 from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
 from captcha_runs import checkpoint_files, checkpoints, log
 from captcha_sets.files import lock, staging, sync
-from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, read_manifest
+from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
 from captcha_sets.shards import examples
 
@@ -88,7 +88,7 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
 
 def _captchas(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """The first COMPARED captchas of the validation split, in colour."""
-    captchas = itertools.islice(examples(read_manifest(VALIDATION, config, CAPTCHA_FIELDS), config), COMPARED)
+    captchas = itertools.islice(examples(manifest_for_model(VALIDATION, config), config), COMPARED)
     return next(arrays(captchas, COMPARED, config))
 
 

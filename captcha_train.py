@@ -23,12 +23,10 @@ import captcha_export
 import captcha_model
 from captcha_config import Config
 from captcha_runs import cluster, optimizer, transfer
-from captcha_runs.checkpoint_files import BEST
 from captcha_runs.checkpoints import Checkpoints
-from captcha_runs.log import Log, misread
+from captcha_runs.log import Log, introduction, misread, summary
 from captcha_sets.draw import TRAIN, check_trusted
 from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest
-from captcha_sets.replace import belongs
 
 import numpy as np
 
@@ -150,36 +148,6 @@ def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) 
         return tuple(strategy.experimental_local_results(result)[0] for result in results)  # all replicas agree
 
     return train_step
-
-
-def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, step: int, cycle_start: int) -> str:
-    """What is about to be trained, and from where."""
-    images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
-    what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
-    if config.init_from and not step:
-        what += f", from the convolutions of {config.init_from}"
-    if 0 < step == cycle_start < config.max_steps:
-        where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
-    else:
-        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"
-    return f"{what}\n{where} {config.max_steps}"
-
-
-def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
-    """The result, and what one may want to do next."""
-    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
-    if config.drawer != Config.drawer and manifest["source"] is None:
-        captchas += f" --drawer {config.drawer}"
-    rows = [
-        ("steps", f"{step}, in {seconds:.0f} s of training"),
-        ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
-        ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
-        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir} {captchas}"),
-    ]
-    if belongs(VALIDATION, config):
-        rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
-    rows.append(("", f"tensorboard --logdir {config.save_dir}"))
-    return "\n".join(f"{name:<5}  {text}" for name, text in rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

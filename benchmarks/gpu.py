@@ -24,7 +24,7 @@ import captcha_data
 import captcha_model
 from captcha_config import PRECISIONS, Config
 from captcha_runs import cluster, optimizer
-from captcha_sets.manifest import TRAIN, read_manifest
+from captcha_sets.manifest import TRAIN, like_sets, read_manifest
 
 import keras
 import tensorflow as tf
@@ -41,10 +41,11 @@ def main() -> None:
     args = parser.parse_args()
     cluster.choose_strategy(Config())
     device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    records = captcha_data.open_pixels(read_manifest(TRAIN, Config()), Config())
+    like = like_sets(Config(), ())
+    records = captcha_data.open_pixels(read_manifest(TRAIN, like), like)
     table = Table(f"on one {device}", "batch", "images/s")
     for size in args.batch_sizes:
-        config = Config(batch_size=size)
+        config = replace(like, batch_size=size)
         batches = iter(captcha_data.training_batches(records, 0, config))
         table.add_row("input alone", str(size), f"{rate(functools.partial(next, batches), size, args.steps):.0f}")
         for precision in PRECISIONS:

@@ -27,7 +27,7 @@ import captcha_model
 from captcha_config import Config
 from captcha_runs import optimizer
 from captcha_runs.log import Log, misread
-from captcha_sets.manifest import SPLITS, read_manifest
+from captcha_sets.manifest import SPLITS, like_sets, read_manifest
 
 import keras
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Config.eval_every, help="in a block")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        steps, endings = measure(replace(Config(), save_dir=folder), args.blocks, args.steps)
+        steps, endings = measure(like_sets(replace(Config(), save_dir=folder), ()), args.blocks, args.steps)
     off, on = (args.steps * steps[logged] + endings[logged] for logged in (False, True))
     print(f"without logs: a step {1000 * steps[False]:.1f} ms, an evaluation {1000 * endings[False]:.0f} ms")
     print(f"with logs:    a step {1000 * steps[True]:.1f} ms, an evaluation and a report {1000 * endings[True]:.0f} ms")

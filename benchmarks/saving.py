@@ -24,7 +24,7 @@ import captcha_model
 from captcha_config import Config
 from captcha_runs import checkpoint_files, optimizer
 from captcha_runs.checkpoint_files import LATEST
-from captcha_sets.manifest import TRAIN, read_manifest
+from captcha_sets.manifest import TRAIN, like_sets, read_manifest
 from captcha_sets.shards import check_shards
 
 import tensorflow as tf
@@ -35,7 +35,7 @@ SAVES, STEPS = 20, 40
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tfrecords_dir", default=Config.tfrecords_dir)
-    config = replace(Config(), tfrecords_dir=parser.parse_args().tfrecords_dir)
+    config = like_sets(replace(Config(), tfrecords_dir=parser.parse_args().tfrecords_dir), ())
     measure_checks(config)
     measure_checkpoints(config)
 

@@ -29,7 +29,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_runs import log, optimizer
-from captcha_sets.manifest import TRAIN, VALIDATION, read_manifest
+from captcha_sets.manifest import TRAIN, VALIDATION, like_sets, read_manifest
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ def main() -> None:
 
 def config_of(folder: Path, count: int) -> Config:
     """The config of the set of that many captchas."""
-    return Config(tfrecords_dir=str(folder / str(count)))
+    return like_sets(Config(tfrecords_dir=str(folder / str(count))), ())
 
 
 def draw(folder: Path, count: int, workers: int, split: str = TRAIN) -> float:

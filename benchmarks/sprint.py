@@ -27,7 +27,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_runs import optimizer
-from captcha_sets.manifest import SPLITS, read_manifest
+from captcha_sets.manifest import SPLITS, like_sets, read_manifest
 
 import keras
 import numpy as np
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--eval_every", type=int, default=10, help="steps between two evaluations")
     parser.add_argument("--tfrecords_dir", default=Config.tfrecords_dir)
     args = parser.parse_args()
-    config = replace(Config(), max_steps=args.max_steps, tfrecords_dir=args.tfrecords_dir)
+    config = like_sets(replace(Config(), max_steps=args.max_steps, tfrecords_dir=args.tfrecords_dir), ())
     training, validation = (captcha_data.open_pixels(read_manifest(split, config), config) for split in SPLITS)
     table = Table("seed", "yardstick step", *(f"to {goal:.0%}" for goal in GOALS), "at the end")
     runs = []

@@ -83,6 +83,7 @@ def keep_only(folder: Path, name: str, step: int) -> None:
     for path in _metadata_files(folder, name):
         if _step(path) != step:
             _remove(path)
+    sweep(folder)
 
 
 def newest(folder: Path, *names: str) -> dict | None:

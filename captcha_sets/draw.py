@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from captcha_cli import UserError
 from captcha_config import LIBRARY, Config
-from captcha_predict.images import resized
+from captcha_predict.images import open_image, resized
 from captcha_sets.library import check_fonts
 
 import numpy as np
@@ -42,9 +42,10 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
     rng = random.Random(name)  # hashed with SHA-512, so that no two generators share a sequence
     with _drawing:
         text = _text(rng, split, config)
-        with contextlib.nullcontext() if config.drawer == LIBRARY else _seeded(name):  # the library's uses rng alone
+        with contextlib.nullcontext() if is_library(config.drawer) else _seeded(name):  # the library's uses rng alone
             image = _drawn(text, config, rng)
-        return text, resized(image.convert("RGB"), (config.width, config.height))
+        image = image if image.mode == "RGB" else open_image(image)  # what is transparent is white, as in files
+        return text, resized(image, (config.width, config.height))
 
 
 def _text(rng: random.Random, split: str, config: Config) -> str:
@@ -113,16 +114,21 @@ def drawer(name: str) -> Callable:
         ) from error
 
 
+def is_library(name: str) -> bool:
+    """Whether a drawer is one of captcha_sets/library.py."""
+    return name.partition(":")[0] == LIBRARY.partition(":")[0]
+
+
 def check_trusted(name: str, config: Config) -> None:
     """Raise UserError where a set or a network names a drawer that the config does not: a file must not run code."""
-    if name not in (LIBRARY, config.drawer):
+    if not is_library(name) and name != config.drawer:
         raise UserError(f"drawer: these captchas are drawn by {name}; if you trust that code, add --drawer {name}")
 
 
 def check_drawing(config: Config) -> None:
     """Raise UserError where the drawer cannot be imported, or the captcha library's fonts lack a character."""
     drawer(config.drawer)
-    if config.drawer == LIBRARY:
+    if is_library(config.drawer):
         check_fonts(config)
 
 

@@ -40,8 +40,9 @@ def import_images(
       OSError: as in `produce`.
     """
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
-    if len(splits) == 1 and any(set_exists(split, config) for split in SPLITS if split not in splits):
-        config, insisted = like_sets(config, insisted), CAPTCHA_FIELDS
+    others = [split for split in SPLITS if split not in splits and set_exists(split, config)]
+    if others:
+        config, insisted = like_sets(config, insisted, others), CAPTCHA_FIELDS
     good, problems = labelled_images(source, config, insisted, ignore_case)
     if problems and not leave_out:
         heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"

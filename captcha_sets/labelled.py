@@ -135,12 +135,13 @@ def _fitting_size(good: list[LabelledImage], config: Config, typed: Collection[s
     """(width, height) in the proportion of most images; one of them may be typed."""
     (width, height), _ = collections.Counter(image.size for image in good).most_common(1)[0]
     if "width" in typed:
-        scale = config.width / width
+        size = config.width, config.width * height // width
     elif "height" in typed:
-        scale = config.height / height
+        size = config.height * width // height, config.height
     else:
-        scale = math.sqrt(config.width * config.height / (width * height))
-    return tuple(min(max(int(pixels * scale), MIN_PIXELS), MAX_PIXELS) for pixels in (width, height))
+        area = config.width * config.height
+        size = math.isqrt(area * width // height), math.isqrt(area * height // width)
+    return tuple(min(max(pixels, MIN_PIXELS), MAX_PIXELS) for pixels in size)
 
 
 def suspects(good: list[LabelledImage]) -> list[str]:

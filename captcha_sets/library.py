@@ -1,9 +1,11 @@
 """Draw with the captcha library, seeded: the drawer that config.drawer names unless one names another.
 
 image = draw(text, config, rng)     one captcha
+draw_one_or_mixed(text, ...)        the same, of one font size, or of several others
 check_fonts(config)                 refuse characters that look alike, or that a font lacks
 """
 
+import dataclasses
 import functools
 import importlib.util
 import random
@@ -51,6 +53,20 @@ def draw(text: str, config: Config, rng: random.Random) -> Image.Image:
     _captcha_image().secrets = SimpleNamespace(randbelow=rng.randrange, randbits=rng.getrandbits, choice=rng.choice)
     size = rng.choice(config.canvases) if config.canvas_sizes else (config.width, config.height)
     return _image_captcha(config, *size).generate_image(text, config.bg_color, config.fg_color)
+
+
+def draw_one_or_mixed(text: str, config: Config, rng: random.Random) -> Image.Image:
+    """Draw with the first of the font sizes, or with the others: half of the captchas each.
+
+    The library takes a font size for each character. Of sizes 40 to 56 it would hardly ever draw a captcha of 40 alone.
+    """
+    first, *others = config.font_sizes
+    return draw(text, _with_sizes(config, rng.choice([(first,), tuple(others)])), rng)
+
+
+@functools.cache
+def _with_sizes(config: Config, font_sizes: tuple[int, ...]) -> Config:
+    return dataclasses.replace(config, font_sizes=font_sizes)
 
 
 def check_fonts(config: Config) -> None:

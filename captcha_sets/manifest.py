@@ -3,6 +3,7 @@
 describe(split, config, shards)                 the manifest's content; it is written last
 open_manifest(split, config)                    the manifest of a split, or an error that says how to draw it
 read_manifest(split, config)                    the same, of captchas like the config's
+manifest_for_model(split, config)               the same, of captchas that a trained model can read
 like_sets(config, typed)                        the config with what was typed when the sets were made
 make_command(split, config, manifest)           the command that makes a split
 """
@@ -63,7 +64,7 @@ def describe(split: str, config: Config, shards: list[dict], typed: Collection[s
     """
     count = sum(shard["records"] for shard in shards)
     values = _values(split, config)
-    edited = [name for name in values if getattr(config, name) != getattr(Config, name)]
+    defaults, drawn = _plain(Config, values), origin["source"] is None
     return {
         "format": FORMAT,
         "split": split,
@@ -71,7 +72,9 @@ def describe(split: str, config: Config, shards: list[dict], typed: Collection[s
         **origin,
         "count": count,
         **values,
-        "typed": [name for name in values if name in typed or (name in edited and origin["source"] is None)],
+        "typed": {
+            name: defaults[name] for name in values if name in typed or (drawn and values[name] != defaults[name])
+        },
         "versions": versions(),
         "shards": shards,
     }
@@ -79,9 +82,15 @@ def describe(split: str, config: Config, shards: list[dict], typed: Collection[s
 
 def _values(split: str, config: Config) -> dict:
     """The fields that decide what is in a split, and their values, as JSON has them."""
-    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split))}
+    values = _plain(config, (*DRAWING_FIELDS, count_field(split)))
     if split != TRAIN:
         del values["oversample_characters"]  # it concerns the training split alone
+    return values
+
+
+def _plain(config: Config | type[Config], names: Collection[str]) -> dict:
+    """The values of these fields, as JSON has them; of the class, the defaults."""
+    values = {name: getattr(config, name) for name in names}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -95,21 +104,25 @@ def set_exists(split: str, config: Config) -> bool:
     return exists(manifest_path(split, config))
 
 
-def like_sets(config: Config, typed: Collection[str]) -> Config:
+def like_sets(config: Config, typed: Collection[str], splits: Collection[str] = SPLITS) -> Config:
     """The config with the captcha of the sets in config.tfrecords_dir, so that it need not be typed again.
 
-    What was typed when a set was made, or found in imported images, is taken from its manifest. What was taken from
-    captcha_config.py then is not: if that has been edited since, the difference is to be seen.
+    What was typed when a set was made, or found in imported images, is taken from its manifest. What captcha_config.py
+    said then is not, nor what was edited there since: the difference is to be seen.
 
     Args:
       typed: names of the fields that were typed now; these stay as they are.
+      splits: which sets, where they exist.
     Raises:
       UserError: a manifest is damaged.
     """
-    for split in SPLITS:
+    for split in splits:
         if set_exists(split, config):
             manifest = open_manifest(split, config)
-            names = manifest["typed"] if manifest["source"] is None else CAPTCHA_FIELDS
+            names = CAPTCHA_FIELDS
+            if manifest["source"] is None:
+                now = _plain(Config, manifest["typed"])
+                names = [name for name, default in manifest["typed"].items() if default == now[name]]
             config = dataclasses.replace(config, **_taken(manifest, [name for name in names if name not in typed]))
     return config
 
@@ -127,20 +140,36 @@ def imported_from(split: str, config: Config) -> str | None:
         return None
 
 
-def read_manifest(split: str, config: Config, names: Collection[str] | None = None) -> dict:
+def read_manifest(split: str, config: Config) -> dict:
     """The manifest of a split of captchas like the config's.
 
-    Args:
-      names: the fields that are compared; None: all that decide what is in the split.
     Raises:
-      UserError: there is none, it is damaged, or it differs from the config in one of the fields.
+      UserError: there is none, it is damaged, or it differs from the config in something that decides what is in it.
     """
     manifest = open_manifest(split, config)
-    different = differences(manifest, config, names)
+    different = differences(manifest, config)
     if different:
         raise UserError(
             f"{manifest_path(split, config)}: the set has {'; '.join(different)}; change the config to match, or"
             f" replace the set: {new_set_command(split, config, manifest)}"
+        )
+    return manifest
+
+
+def manifest_for_model(split: str, trained: Config) -> dict:
+    """The manifest of a split of captchas that a model can read.
+
+    Args:
+      trained: the config that the model was trained with; tfrecords_dir says where the split is.
+    Raises:
+      UserError: there is none, it is damaged, or its captchas have other characters, lengths or size.
+    """
+    manifest = open_manifest(split, trained)
+    different = differences(manifest, trained, CAPTCHA_FIELDS)
+    if different:
+        raise UserError(
+            f"{manifest_path(split, trained)}: the set has {'; '.join(different)} as the model; name a set of such"
+            " captchas (--tfrecords_dir)"
         )
     return manifest
 
@@ -190,15 +219,14 @@ def make_command(split: str, config: Config, manifest: dict | None = None) -> st
       manifest: of the split that is there, if one is, as far as it can be read. If it has the config's characters and
         size, the command makes the same files; otherwise, those of the config.
     """
-    known = (manifest or {}).get("format") == FORMAT
-    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split), "images_per_shard")}
-    if known and not differences(manifest, config, CAPTCHA_FIELDS):
-        values |= _taken(manifest, values.keys()) | {"images_per_shard": manifest["shards"][0]["records"]}
     words = ["--replace"] if manifest is not None else []
-    if known and manifest["source"] is not None:
-        whole = manifest["splits"] != [split]  # the images of one source were divided into both splits
-        words += [] if whole else ["--splits", split]
-        return _import_command(words, {name: values[name] for name in manifest["typed"]}, config, manifest)
+    manifest = manifest or {}
+    if manifest.get("source"):
+        one = manifest["splits"] == [split]  # otherwise the images of one source were divided into both splits
+        return _import_command([*words, *(["--splits", split] if one else [])], {}, config, manifest)
+    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split), "images_per_shard")}
+    if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
+        values |= _taken(manifest, values.keys()) | {"images_per_shard": manifest["shards"][0]["records"]}
     return _drawing_command([*words, "--splits", split], values, config)
 
 
@@ -213,11 +241,12 @@ def new_set_command(split: str, config: Config, manifest: dict) -> str:
 
 
 def _import_command(words: list[str], values: dict, config: Config, manifest: dict) -> str:
-    """The command that imports the same images, with these values."""
+    """The command that imports the same images, with these values instead of those that were typed then."""
     words = ["python", "captcha_producer.py", *words, "--source", manifest["source"]]
-    words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest[name]]
-    words += _options(values)
-    words += _options(_changed({"validation_share": manifest["validation_share"]}))
+    words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
+    words += _options(_taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values)
+    decides = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
+    words += _options(_changed(decides))  # which images are held out
     return shlex.join(map(str, [*words, *_folders(config)]))
 
 

@@ -45,14 +45,14 @@ def style() -> None:
 
 
 def learning() -> None:
-    """The accuracy of the shipped networks over the seconds of training."""
+    """The accuracy of the shipped networks over the steps of training."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for name in ("digits", "letters", "capitals"):
         entries = [entry for entry in log.read(WEIGHTS / name) if "captcha_accuracy" in entry]
         accuracy = [100 * entry["captcha_accuracy"] for entry in entries]
-        axes.plot([entry["seconds"] for entry in entries], accuracy, ".-", label=name)
-    axes.set(xlabel="seconds of training on two CPU cores", ylabel="captcha accuracy, %", ylim=(96, 100.1))
+        axes.plot([entry["step"] for entry in entries], accuracy, ".-", label=name)
+    axes.set(xlabel="steps of 128 images", ylabel="captcha accuracy, %", ylim=(96, 100.1))
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
     figure.savefig(DOCS / "learning.png", dpi=110)

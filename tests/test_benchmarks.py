@@ -17,6 +17,7 @@ REDUCED = {
     "saving.py": "",
     "scale.py": "--counts 100 200 --workers 1 --steps 2",
     "sprint.py": "--seeds 1 2 --max_steps 3",
+    "stock.py": "--count 20 --models letters",
     "summit.py": "--count 60 --models letters",
 }  # options given twice: the last ones count
 

@@ -315,7 +315,7 @@ def test_a_signal_to_any_machine_stops_all_after_the_same_step(config):
 
 def test_machines_with_different_configs_are_refused(config):
     message = "the workers of this job differ in their config, or in their sets; give all of them the same"
-    for status, _, lines in ended(job(config, 2, second=("--seed", 2))):
+    for status, _, lines in ended(job(config, 2, second=("--learning_rate", 0.001))):
         assert (status, lines) == (2, [f"captcha_train.py: error: {message}"])
 
 

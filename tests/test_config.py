@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 
 WITHOUT_TENSORFLOW = [
-    "captcha_config", "captcha_cli", "captcha_predict", "captcha_predict.console", "captcha_predict.images",
-    "captcha_sets", "captcha_sets.draw", "captcha_sets.files", "captcha_sets.pool", "captcha_runs",
+    "captcha_config", "captcha_cli", "captcha_predict", "captcha_predict.console", "captcha_predict.decode",
+    "captcha_predict.images", "captcha_sets", "captcha_sets.draw", "captcha_sets.files", "captcha_sets.library",
+    "captcha_sets.pool", "captcha_runs",
 ]  # fmt: skip
 
 

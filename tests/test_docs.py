@@ -4,6 +4,7 @@ Commands run as they are written, but on smaller sets and for fewer steps. The R
 begins where it ends, in a folder of its own, and a command that ran on the README is not repeated.
 """
 
+import ast
 import dataclasses
 import importlib
 import json
@@ -25,12 +26,13 @@ from conftest import ROOT, run
 README = ROOT / "README.md"
 PAGES = sorted(path for path in (ROOT / "docs").glob("*.md"))
 ALL = [README, *PAGES]
-BY_HAND = "python captcha_producer.py"  # in the README's block that does by hand what make train does
+BY_HAND = "python captcha_producer.py --update"  # in the README's block that does by hand what make train does
 SHRINK = 250  # what counts and steps are divided by
 FEW = {"--train_count": 30_000, "--validation_count": 3000, "--images_per_shard": 1000, "--max_steps": 1000}
 PRODUCER = ("--train_count", "--validation_count", "--images_per_shard")
 TRAINER = {"--batch_size": "8", "--eval_every": "4", "--save_every": "4", "--warmup_steps": "1"}
 OF_OTHERS = ("--runner", "--project", "--dask_client_address", "--dask_partition_size")  # options of Beam
+OF_DRAWERS = ("bengali-captcha==0.1.2", "CaptchaGenerator==2.0.0")  # packages that a page draws with
 NOT_RUN = (  # they install something, or wait for a person
     ". .venv/bin/activate", "nvidia-smi", "python -c ", "python -m dask ", "python -m ruff ", "python3 -m venv .venv",
     "tensorboard --logdir save",
@@ -41,6 +43,7 @@ class Block(NamedTuple):
     language: str
     content: str
     only_parsed: bool
+    file: str  # under which a reader saves it
 
     @property
     def commands(self) -> list[str]:
@@ -53,8 +56,9 @@ def text(page: Path) -> str:
 
 def blocks(page: Path) -> list[Block]:
     """What is in ```sh and ```python on a page."""
-    found = re.findall(r"(<!-- parsed only -->\n)?^```(sh|python)\n(.*?)^```$", text(page), re.M | re.S)
-    return [Block(language, content, bool(mark)) for mark, language, content in found]
+    pattern = r"(?:<!-- (parsed only|file (\S+)) -->\n)?^```(sh|python)\n(.*?)^```$"
+    found = re.findall(pattern, text(page), re.M | re.S)
+    return [Block(language, content, mark == "parsed only", file) for mark, file, language, content in found]
 
 
 COMMANDS = [(page.name, line) for page in ALL for block in blocks(page) for line in block.commands]
@@ -65,8 +69,10 @@ IMAGES = next(block for block in blocks(ROOT / "docs" / "own-images.md") if "sav
 
 
 def run_block(page: Path, block: Block, folder: Path, ran: Collection[str] = ()) -> None:
-    """Run a block of a page in a folder, but for the commands that ran before."""
-    if block.language == "python":
+    """Run a block of a page in a folder, but for the commands that ran before. A file is only saved there."""
+    if block.file:
+        (folder / block.file).write_text(block.content, encoding="utf-8")
+    elif block.language == "python":
         execute(page, block, folder)
     for line in block.commands:
         words = shlex.split(line)
@@ -162,6 +168,13 @@ def test_a_script_takes_the_options_that_the_pages_give_it(line, monkeypatch):
         assert parse_args(module.__doc__, module.FIELDS, getattr(module, "add_arguments", None))
 
 
+@pytest.mark.parametrize("block", [b for page in ALL for b in blocks(page) if b.file], ids=lambda block: block.file)
+def test_a_file_of_a_page_is_a_drawer_that_compiles(block):
+    module = ast.parse(block.content)
+    functions = {part.name: part for part in module.body if isinstance(part, ast.FunctionDef)}
+    assert [argument.arg for argument in functions["draw"].args.args] == ["text", "config", "rng"]
+
+
 @pytest.mark.parametrize("block", [b for page in ALL for b in blocks(page) if b.language == "python" and b.only_parsed])
 def test_python_that_is_part_of_a_function_compiles(block):
     compile(f"def function():\n{block.content}", "page", "exec")
@@ -176,7 +189,7 @@ def test_every_other_command_is_known():
             subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, check=True)
         elif words[:2] == ["pip", "install"]:
             names = [word.replace("[and-cuda]", "") for word in words[2:] if not word.startswith("-")]
-            assert all((ROOT / name).is_file() or name in pinned for name in names), line
+            assert all((ROOT / name).is_file() or name in pinned or name in OF_DRAWERS for name in names), line
         elif words[:3] == ["python", "-m", "pytest"]:
             assert all((ROOT / word).exists() for word in words if word.startswith("tests/")), line
         elif words[0] == "python" and words[1].startswith("benchmarks/"):

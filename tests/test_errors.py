@@ -75,6 +75,7 @@ def do_nothing(folder: Path) -> None:
         (mislabel, (), "record 3 is labelled '1x', which is not 2 of the characters '0123'"),
         (do_nothing, ("--width", 32, "--height", 48), "the set has width 48, not 32; height 32, not 48; change the co"),
         (do_nothing, ("--characters", "3210"), "the set has characters '0123', not '3210'; change the config to match"),
+        (do_nothing, ("--seed", 3), "the set has seed 1, not 3; change the config to match, or replace the set"),
         (do_nothing, ("--max_step", 5), "unrecognized arguments: --max_step 5 (see --help)"),
         (do_nothing, ("--shift", 40), "shift: 40 must be less than width 48 and height 32"),
     ],
@@ -94,8 +95,11 @@ def test_the_trainer_refuses(folder, do, args, message):
 def test_the_trainer_refuses_the_checkpoints_of_another_network(trained):
     before = files(trained)
     done = run("captcha_train.py", *options(TRAINING), "--channels", 4, 4, cwd=trained)
-    message = "channels is (4, 4), was (4, 8); change that back, or start anew in another folder (--save_dir)"
-    assert errors(done.stderr) == [f"captcha_train.py: error: save/ckpt-12: cannot be resumed: {message}"]
+    assert errors(done.stderr) == [
+        "captcha_train.py: error: save/ckpt-12: cannot be resumed: channels is (4, 4), was (4, 8); change that back, or"
+        " start anew: make train, or --set-aside, moves this run to a folder before-<n> in it; --save_dir names another"
+        " folder"
+    ]
     assert done.returncode == 2
     assert files(trained) == before
 

@@ -28,7 +28,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, Process, errors, files, in_folder, run
 
-ABOUT = {"characters": "0123456789", "length": 4, "width": 128, "height": 64}
+ABOUT = {"characters": "0123456789", "length": 4, "min_length": 0, "width": 128, "height": 64}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def expected(shipped):
     metadata, trained = checkpoints.best(config, captcha_export.FIELDS)
     model = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, model)
-    images, labels = next(arrays(examples(read_manifest(VALIDATION, trained), trained), 1000, trained))
+    images, labels = next(arrays(examples(read_manifest(VALIDATION, config), trained), 1000, trained))
     return images, labels, model.predict(images, verbose=0) / metadata["best"]["temperature"]
 
 
@@ -94,7 +94,7 @@ def test_a_float_export_predicts_for_1000_captchas_what_the_checkpoint_does(ship
 def test_the_8_bit_export_loses_at_most_two_in_a_thousand(shipped, expected):
     images, labels, logits = expected
     ours, whole = (shipped[0] / "save" / name for name in ("model.int8.tflite", "model.tflite"))
-    correct = [captcha_model.evaluation(each, labels)[0].sum() for each in (litert(ours, images), logits)]
+    correct = [captcha_model.evaluation(each, labels, shipped[1])[0].sum() for each in (litert(ours, images), logits)]
     assert correct[0] >= correct[1] - 2
     assert ours.stat().st_size < 0.4 * whole.stat().st_size
 
@@ -188,10 +188,10 @@ def test_a_tie_of_the_checkpoint_may_go_either_way_and_nothing_else():
     logits = np.zeros((10, 2, 4), np.float32)
     logits[..., 1], logits[..., 2] = 5.0, 5.0 - 1e-4
     other = logits[..., [0, 2, 1, 3]]
-    captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
+    captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32), SMALL)
     logits[3, 1, 1] += 0.1
     with pytest.raises(UserError, match="litert: predicts differently from the checkpoint for 1 of 10; not kept"):
-        captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32))
+        captcha_export._compare("litert", other, logits, np.ones((10, 2), np.int32), SMALL)
 
 
 def test_an_export_that_was_killed_leaves_nothing_that_the_next_one_keeps(trained):

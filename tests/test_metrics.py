@@ -1,6 +1,7 @@
 """Intervals, calibration, thresholds: against published numbers, and against what they mean."""
 
 import captcha_model
+from captcha_config import Config
 from captcha_runs import metrics
 
 import numpy as np
@@ -60,5 +61,5 @@ def test_the_temperature_undoes_a_wrong_scale_of_the_logits(scale):
 def test_the_temperature_is_finite_where_every_prediction_is_correct():
     labels = np.random.default_rng(1).integers(0, 10, (500, 4), np.int32)
     logits = 8 * np.eye(10, dtype=np.float32)[labels]
-    assert captcha_model.evaluation(logits, labels)[0].all()
+    assert captcha_model.evaluation(logits, labels, Config())[0].all()
     assert metrics.TEMPERATURES[0] < metrics.temperature(logits, labels) < metrics.TEMPERATURES[-1]

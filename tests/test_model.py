@@ -83,7 +83,7 @@ def test_the_loss_is_that_of_keras_for_each_captcha():
 def test_a_captcha_is_correct_only_if_all_its_characters_are():
     labels = tf.constant([[1, 2], [3, 0], [2, 2]])
     logits = tf.one_hot([[1, 2], [3, 1], [0, 1]], 4)
-    captchas, characters = captcha_model.evaluation(logits, labels)
+    captchas, characters = captcha_model.evaluation(logits, labels, SMALL)
     assert captchas.tolist() == [True, False, False]
     assert characters.tolist() == [[True, True], [True, False], [False, False]]
 
@@ -95,7 +95,7 @@ def test_every_image_is_counted_once_whatever_the_batches(config, batch_size):
     correct = np.argmax(model(records["image"]), axis=-1) == records["labels"]  # in one batch
     forward = functools.partial(captcha_model.forward, model)
     logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(records, batch_size))
-    captchas, characters = captcha_model.evaluation(logits, labels)
+    captchas, characters = captcha_model.evaluation(logits, labels, config)
     assert np.array_equal(labels, records["labels"])
     assert np.array_equal(characters, correct)
     assert np.array_equal(captchas, correct.all(axis=1))
@@ -105,9 +105,9 @@ def test_every_image_is_counted_once_whatever_the_batches(config, batch_size):
 def three_are_wrong(monkeypatch):
     """Another definition of what is correct: all but the first three captchas, whatever was predicted."""
 
-    def evaluation(logits, labels):
+    def evaluation(logits, labels, config):
         captchas = np.arange(len(labels)) >= 3
-        return captchas, np.repeat(captchas[:, None], 2, axis=1)
+        return captchas, np.ma.array(np.repeat(captchas[:, None], 2, axis=1))
 
     monkeypatch.setattr(captcha_model, "evaluation", evaluation)
 
@@ -118,7 +118,7 @@ def test_the_trainer_the_log_the_evaluation_and_the_export_mean_the_same_by_corr
     logits = np.eye(4, dtype=np.float32)[records["labels"]]
     manifests = {split: read_manifest(split, config) for split in SPLITS}
     assert Checkpoints(config, manifests).judge(1, logits, records["labels"])["captcha_accuracy"] == 34 / 37
-    assert log.misread(records, logits, config.characters).height < 2 * 32 + 3 * 20  # one row of three
+    assert log.misread(records, logits, config).height < 2 * 32 + 3 * 20  # one row of three
     results = captcha_evaluate.Results(logits, records["labels"], lambda indices: [], config, "model", "source")
     assert captcha_evaluate.score(results)["captcha_accuracy"] == 34 / 37
     assert captcha_evaluate.score(results)["character_accuracy"] == 34 / 37
@@ -127,11 +127,11 @@ def test_the_trainer_the_log_the_evaluation_and_the_export_mean_the_same_by_corr
 def test_the_8_bit_export_is_compared_by_what_is_correct(monkeypatch):
     logits, labels = np.zeros((10, 2, 4), np.float32), np.zeros((10, 2), np.int32)
     other = logits + 1.0
-    captcha_export._compare("int8", other, logits, labels)
+    captcha_export._compare("int8", other, logits, labels, SMALL)
 
-    def evaluation(of, labels):
+    def evaluation(of, labels, config):
         return np.full(len(labels), of is logits), None
 
     monkeypatch.setattr(captcha_model, "evaluation", evaluation)
     with pytest.raises(UserError, match=r"int8: reads 0\.00% of 10, the checkpoint 100\.00%; not kept"):
-        captcha_export._compare("int8", other, logits, labels)
+        captcha_export._compare("int8", other, logits, labels, SMALL)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import captcha_data
 import captcha_train
 from captcha_cli import UserError
-from captcha_producer import import_images
+from captcha_config import Config
+from captcha_producer import import_images, produce
 from captcha_sets.draw import draw
-from captcha_sets.manifest import read_manifest
+from captcha_sets.manifest import like_sets, read_manifest
 from captcha_sets.pixels import grey
 
 import numpy as np
@@ -19,7 +20,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, TRAINING, checkpoint_values, errors, in_folder, options, run, start, wait_for
 
-MANIFEST = {"split": "validation", "source": None, "fonts": [], "font_sizes": [20]}
+MANIFEST = {"split": "validation", "source": None, "repeatable": True}
 
 
 def batches(steps: int, first_step: int = 0, **part: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -49,10 +50,12 @@ def test_machines_draw_a_batch_between_them():
     assert sorted(image.tobytes() for part in parts for image in part) == sorted(image.tobytes() for image in whole)
 
 
-def test_they_are_drawn_with_the_fonts_and_sizes_of_the_validation_split():
-    other = MANIFEST | {"font_sizes": [14]}
-    images, _ = next(captcha_data.on_the_fly_batches(other, 0, SMALL).as_numpy_iterator())
-    expected = grey(np.asarray(draw(0, "train", replace(SMALL, font_sizes=(14,)))[1])[None])
+def test_they_are_drawn_as_the_validation_split_was(config):
+    other = replace(config, font_sizes=(14,), noise_curves=3)
+    manifest = produce("validation", other)
+    like = like_sets(Config(tfrecords_dir=config.tfrecords_dir, batch_size=16), ("tfrecords_dir", "batch_size"))
+    images, _ = next(captcha_data.on_the_fly_batches(manifest, 0, like).as_numpy_iterator())
+    expected = grey(np.asarray(draw(0, "train", other)[1])[None])
     assert np.array_equal(images[:1], expected)
 
 
@@ -67,7 +70,7 @@ main = sys.modules["__main__"]
 import captcha_data
 from captcha_config import Config
 
-manifest = {"split": "validation", "source": None, "fonts": [], "font_sizes": [40]}
+manifest = {"split": "validation", "source": None, "repeatable": True}
 batches = captcha_data.on_the_fly_batches(manifest, 0, Config(workers=2))
 for images, labels in batches.take(2):
     print(images.shape)

@@ -135,10 +135,11 @@ def test_decoding_that_was_cut_short_begins_again(config, expected, how, status)
 
 
 def test_a_replaced_set_is_decoded_anew(config, expected):
+    other = replace(config, seed=2)
     opened(config)
-    produce("train", replace(config, seed=2))
-    images, _ = verified_records(opened(config), ALL)
-    third = np.asarray(draw(3, "train", replace(config, seed=2))[1])
+    produce("train", other)
+    images, _ = verified_records(opened(other), ALL)
+    third = np.asarray(draw(3, "train", other)[1])
     assert np.array_equal(images[3, ..., 0], np.round(third.mean(axis=2)))
     assert not np.array_equal(images[3], expected[3])
 

@@ -21,9 +21,10 @@ import captcha_producer
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_producer import produce
-from captcha_sets.draw import check_fonts, draw
+from captcha_sets.draw import draw
 from captcha_sets.files import read_checksummed, write_checksummed
-from captcha_sets.manifest import make_command, read_manifest
+from captcha_sets.library import check_fonts
+from captcha_sets.manifest import make_command, manifest_for_model, read_manifest
 from captcha_sets.pool import draw_many, save_images
 from captcha_sets.replace import write_split
 from captcha_sets.shards import check_shards
@@ -207,7 +208,8 @@ def test_images_and_records_may_be_in_the_same_folder(tmp_path, records_dir):
         SMALL, images_dir=str(tmp_path / "data"), tfrecords_dir=str(tmp_path / records_dir), train_count=50
     )
     for seed in (1, 2):
-        manifest = produce("train", replace(config, seed=seed))
+        config = replace(config, seed=seed)
+        manifest = produce("train", config)
         assert read_manifest("train", config) == manifest
     assert len(list((tmp_path / "data" / "train").glob("*.png"))) == 50
     assert len(list((tmp_path / "data").glob("train-*.tfrecord"))) == 2
@@ -265,7 +267,7 @@ def test_oversampling_does_not_make_the_validation_split_another_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [(("--seed", 2), "the train split has seed 1, not 2"), (("--train_count", 90), "has count 100, not 90")],
+    [(("--seed", 2), "the train split has seed 1, not 2"), (("--train_count", 90), "has train_count 100, not 90")],
 )
 def test_a_split_that_is_there_and_differs_is_replaced_only_when_asked(folder, other, message):
     before = files(folder)
@@ -274,7 +276,10 @@ def test_a_split_that_is_there_and_differs_is_replaced_only_when_asked(folder, o
     assert done.returncode == 2 and done.stdout == ""
     (line,) = errors(done.stderr)
     assert line.startswith("captcha_producer.py: error: tfrecords: ") and message in line
-    assert line.endswith("; add --replace to draw it anew, or set another --tfrecords_dir and --images_dir")
+    assert line.endswith(
+        "; add --update to draw anew what no longer fits, --replace to draw all anew, or set another"
+        " --tfrecords_dir and --images_dir"
+    )
     assert files(folder) == before
     elsewhere = ("--tfrecords_dir", "elsewhere", "--images_dir", "elsewhere")
     assert run("captcha_producer.py", *words, *elsewhere, cwd=folder).returncode == 0
@@ -551,7 +556,7 @@ def test_the_advised_command_makes_a_damaged_set_again_as_it_was(here, folder):
     reader = Config(characters="0123", length=2, width=48, height=32, tfrecords_dir="other")
     (folder / "other" / "train-00001-of-00002.tfrecord").unlink()
     with pytest.raises(UserError, match="the shard is missing; copy that file again, or make the set again") as caught:
-        check_shards(read_manifest("train", reader), reader)
+        check_shards(manifest_for_model("train", reader), reader)
     follow(str(caught.value), folder)
     assert files(folder) == before
 

@@ -214,15 +214,15 @@ def test_killed_in_the_second_cycle_it_ends_with_the_weights_of_an_undisturbed_r
 
 def test_another_config_than_the_checkpoints_is_refused_with_the_fields_that_differ(trained):
     before = files(trained)
-    with pytest.raises(UserError, match=r"seed is 3, was 1; learning_rate is 0\.01, was 0\.008; change that") as caught:
-        captcha_train.train(replace(in_folder(trained), learning_rate=0.01, seed=3))
+    with pytest.raises(UserError, match=r"shift is 1, was 2; learning_rate is 0\.01, was 0\.008; change") as caught:
+        captcha_train.train(replace(in_folder(trained), learning_rate=0.01, shift=1))
     assert "\n" not in str(caught.value)
     assert files(trained) == before
 
 
 def test_another_training_split_than_the_checkpoints_is_refused(trained):
-    config = in_folder(trained)
-    produce("train", replace(config, seed=2))
+    config = replace(in_folder(trained), train_count=90)
+    produce("train", config)
     with pytest.raises(UserError, match="the train split is another one"):
         captcha_train.train(config)
 

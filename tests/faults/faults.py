@@ -83,8 +83,11 @@ class Work:
     def train(self, config: Config | None = None, **how):
         return self.start(captcha_train.train, config or self.config, **how)
 
-    def produce(self, seed: int = 1, **how):
-        return self.start(captcha_producer.produce, "train", replace(self.config, seed=seed), **how)
+    def produce(self, config: Config | None = None, **how):
+        return self.start(captcha_producer.produce, "train", config or self.config, **how)
+
+    def produce_another(self, **how):
+        return self.produce(replace(self.config, seed=2), **how)
 
     def decode(self):
         return self.start(decode, self.config)
@@ -136,10 +139,10 @@ class Faults:
         data = {file: digest for file, digest in metadata["files"].items() if ".data" in file}
         return {"step": metadata["step"], "best": metadata["best"], "data": data}
 
-    def outcome(self, work: Work, at_least: int = 0) -> str:
+    def outcome(self, work: Work, at_least: int = 0, **how) -> str:
         """Train to the end, and compare it with the undisturbed run's."""
         before = len(work.said())
-        if finish(work.train()) != 0:
+        if finish(work.train(**how)) != 0:
             return "lost"
         told = work.said()[before:]
         resumed = int(re.search(r"(?:resuming from|starting at) step (\d+)", told)[1])
@@ -200,7 +203,7 @@ class Faults:
         return self._stopped_while_producing(work, rng, rng.choice([signal.SIGTERM, signal.SIGINT]))
 
     def _stopped_while_producing(self, work: Work, rng: random.Random, number: int) -> str:
-        process = work.produce(seed=2)
+        process = work.produce_another()
         time.sleep(rng.random() * 1.2)
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
@@ -209,7 +212,7 @@ class Faults:
 
     def killed_while_replacing_a_set(self, work: Work, rng: random.Random) -> str:
         """SIGKILL before the n-th call that changes a folder, among those that put the new set in its place."""
-        process = work.produce(seed=2, before=lambda: kill_before_call(rng.randrange(1, 30), after="sync"))
+        process = work.produce_another(before=lambda: kill_before_call(rng.randrange(1, 30), after="sync"))
         finish(process)
         return self._set_outcome(work)
 
@@ -227,11 +230,23 @@ class Faults:
         there = {path.name: sha256(path) for path in (work.folder / "tfrecords").glob("train-*")}
         return named == there and len(list((work.folder / "images" / "train").glob("*.png"))) == manifest["count"]
 
+    def killed_while_setting_aside(self, work: Work, rng: random.Random) -> str:
+        """SIGKILL before the n-th call that changes the folder: the next start moves the rest of the earlier run."""
+        finish(work.train(replace(work.config, shift=1, max_steps=4)))
+        earlier = files(work.folder / "save")
+        (work.folder / "said").unlink()
+        number = rng.randrange(1, 16)
+        finish(work.train(set_aside=True, before=lambda: kill_while_setting_aside(number)))
+        outcome = self.outcome(work, at_least=work.saved(), set_aside=True)
+        aside = sorted((work.folder / "save").glob("*before*"))
+        whole = [path.name for path in aside] == ["before-1"] and files(aside[0]) == earlier
+        return outcome if whole else "lost"
+
     # Filled up
 
     def disk_full_while_producing(self, work: Work, rng: random.Random) -> str:
         limit = rng.randrange(1000, 60_000)  # a shard is some 70,000 bytes
-        return self.refused(work, lambda: work.produce(seed=2, before=lambda: limit_files(limit)))
+        return self.refused(work, lambda: work.produce_another(before=lambda: limit_files(limit)))
 
     def disk_full_while_saving(self, work: Work, rng: random.Random) -> str:
         """Full for good from a random save on: it trains to the end, says so and fails; with room it ends the same."""
@@ -388,8 +403,15 @@ class Faults:
         return self.refused(work, lambda: work.train(config))
 
     def another_set(self, work: Work, rng: random.Random) -> str:
+        """The config fits the new set, but the run did not begin with it."""
+        config = replace(work.config, train_count=rng.randrange(40, 100))
         finish(work.train(replace(work.config, max_steps=4)))
-        finish(work.produce(seed=rng.randrange(2, 1000)))
+        finish(work.produce(config))
+        outcome = self.refused(work, lambda: work.train(config))
+        return outcome if "cannot be resumed: " in work.said() else "silent"
+
+    def another_set_than_the_configs(self, work: Work, rng: random.Random) -> str:
+        finish(work.produce(replace(work.config, seed=rng.randrange(2, 1000))))
         return self.refused(work, work.train)
 
     def kinds(self) -> dict[str, Callable]:
@@ -397,10 +419,10 @@ class Faults:
         single = (
             "killed_while_training", "killed_while_decoding", "killed_during_a_save", "signalled_while_training",
             "killed_while_producing", "signalled_while_producing", "killed_while_replacing_a_set",
-            "disk_full_while_producing", "disk_full_while_saving", "disk_full_on_a_small_disk",
-            "all_checkpoints_damaged", "damaged_set_after_a_check", "damaged_set_after_decoding", "damaged_manifest",
-            "extra_shard", "exchanged_shards", "second_trainer", "changed_config", "changed_characters", "swapped_size",
-            "another_set",
+            "killed_while_setting_aside", "disk_full_while_producing", "disk_full_while_saving",
+            "disk_full_on_a_small_disk", "all_checkpoints_damaged", "damaged_set_after_a_check",
+            "damaged_set_after_decoding", "damaged_manifest", "extra_shard", "exchanged_shards", "second_trainer",
+            "changed_config", "changed_characters", "swapped_size", "another_set", "another_set_than_the_configs",
         )  # fmt: skip
         kinds = {name: getattr(self, name) for name in single}
         files_of = {"data": ".data-00000-of-00001", "index": ".index", "metadata": ".json"}
@@ -484,6 +506,17 @@ def kill_before_call(number: int, after: str | None = None) -> None:
     for name in ("replace", "rename", "unlink", "mkdir"):
         setattr(Path, name, counted(getattr(Path, name)))
     shutil.rmtree = counted(shutil.rmtree)
+
+
+def kill_while_setting_aside(number: int) -> None:
+    """SIGKILL this process before the n-th call that changes a folder, from the moment that a run is set aside."""
+    set_aside = checkpoint_files.set_aside
+
+    def killed(folder: Path) -> Path:
+        kill_before_call(number)
+        return set_aside(folder)
+
+    checkpoint_files.set_aside = killed
 
 
 def main() -> int:
