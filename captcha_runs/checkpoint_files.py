@@ -29,6 +29,8 @@ LATEST, BEST = "ckpt", "best"  # the newest few checkpoints, and the best one on
 PENDING = ".pending"
 ASIDE = ".before"  # where a run is collected before this folder gets its name, before-<n>
 SAVED_MODEL = "saved_model"  # an export that is a folder
+# What a run leaves in its folder, which may hold other files.
+RUN = ("ckpt-*.*", "best-*.*", "log.jsonl", "events.out.tfevents.*", "model*.tflite", "model.onnx", SAVED_MODEL)
 FORMAT = 2  # of the metadata
 MAX_NAMES = 3  # of differing variables that an error names
 
@@ -178,13 +180,12 @@ def _some(names: list[str]) -> str:
 def set_aside(folder: Path) -> Path:
     """Move all of a run's files to a new folder in it, before-1, before-2, …; returns that folder.
 
-    Other folders in it stay: they may be other runs. If this is killed, finish_setting_aside does the rest.
+    What is not the run's stays. If this is killed, finish_setting_aside does the rest.
     """
     collected = folder / ASIDE
     collected.mkdir(exist_ok=True)
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith(".") and (path.is_file() or path.name == SAVED_MODEL):
-            path.replace(collected / path.name)
+    for path in sorted(path for pattern in RUN for path in folder.glob(pattern)):
+        path.replace(collected / path.name)
     taken = [int(path.name.rpartition("-")[2]) for path in folder.glob("before-*") if path.name[7:].isdecimal()]
     aside = folder / f"before-{max(taken, default=0) + 1}"
     collected.rename(aside)
@@ -195,7 +196,7 @@ def set_aside(folder: Path) -> Path:
 def finish_setting_aside(folder: Path) -> None:
     """Move the rest of a run, where set_aside was killed."""
     if (folder / ASIDE).exists():
-        set_aside(folder)
+        print(f"{folder}: the earlier run was moved to {set_aside(folder)}")
 
 
 def _step(path: Path) -> int:

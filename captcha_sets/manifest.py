@@ -29,6 +29,7 @@ FORMAT = 3  # of the manifest
 CAPTCHA_FIELDS = ("characters", "length", "min_length", "width", "height")  # what a network is made for
 DRAWN = {"source": None, "repeatable": True}  # the origin of drawn captchas
 DRAWN_ONCE = {"source": None, "repeatable": False}  # by a drawer that does not draw them alike again
+NEEDS = {"min_length": "length", "oversample_characters": "characters"}  # fields that make sense only with another
 DRAWING_FIELDS = (
     *CAPTCHA_FIELDS, "seed", "drawer", "fonts", "font_sizes", "canvas_sizes", "oversample_characters", "bg_color",
     "fg_color", "noise_dots", "noise_dot_width", "noise_curves", "character_rotate", "character_offset_dx",
@@ -123,7 +124,8 @@ def like_sets(config: Config, typed: Collection[str], splits: Collection[str] = 
             if manifest["source"] is None:
                 now = _plain(Config, manifest["typed"])
                 names = [name for name, default in manifest["typed"].items() if default == now[name]]
-            config = dataclasses.replace(config, **_taken(manifest, [name for name in names if name not in typed]))
+            names = [name for name in names if name not in typed and NEEDS.get(name) not in typed]
+            config = dataclasses.replace(config, **_taken(manifest, names))
     return config
 
 

@@ -172,6 +172,18 @@ def test_the_other_commands_need_no_option_either(typed, script, args, said):
     assert sets(typed) == before
 
 
+def test_a_length_that_was_typed_now_is_compared_without_the_smallest_length_of_the_set(config):
+    produce(
+        VALIDATION,
+        replace(config, length=3, min_length=2, tfrecords_dir=f"{config.tfrecords_dir}/varying"),
+        images=False,
+    )
+    typed = replace(Config(), length=1, tfrecords_dir=f"{config.tfrecords_dir}/varying")
+    like = like_sets(typed, ["length"])
+    with pytest.raises(UserError, match="the set has length 3, not 1; min_length 2, not 0; change the config"):
+        read_manifest(VALIDATION, like)
+
+
 def test_a_split_that_is_missing_is_drawn_like_the_other_one(typed):
     before = sets(typed)
     (typed / "tfrecords" / "validation.json").unlink()
@@ -509,6 +521,14 @@ def test_other_folders_stay_where_they_are(trained):
     now = files(trained / "save")
     assert before.items() <= now.items()
     assert {path.partition("/")[0] for path in now.keys() - before.keys()} == {"before-2"}
+
+
+def test_other_files_stay_where_they_are(trained):
+    for name in ("captcha_train.py", "notes.txt"):
+        (trained / "save" / name).write_text("mine")
+    with opened(slower(trained), set_aside=True):
+        pass
+    assert all((trained / "save" / name).read_text() == "mine" for name in ("captcha_train.py", "notes.txt"))
 
 
 def test_the_second_one_is_before_2(trained):
