@@ -2,8 +2,6 @@
 
 import io
 import struct
-import subprocess
-import sys
 
 import captcha_predict
 from captcha_cli import UserError
@@ -15,8 +13,9 @@ from captcha_sets.manifest import TRAIN
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, in_folder
+from conftest import SMALL, in_folder
 from PIL import Image
+from test_images import check_refused_in_little_memory
 
 TEXT, IMAGE = draw(0, "own", SMALL)
 LOSSLESS = {"PNG": {}, "WebP": {"lossless": True}, "BMP": {}}
@@ -149,21 +148,7 @@ def test_a_small_file_of_256_megapixels_is_refused_by_its_header_in_little_memor
     path = tmp_path / "bomb"
     path.write_bytes(with_size(format, 16000, 16000))
     assert path.stat().st_size < 5000
-    code = f"""if True:
-        import sys
-        sys.path.insert(0, {str(ROOT)!r})
-        from pathlib import Path
-        from captcha_predict.images import UserError, open_image
-        try:
-            open_image(Path({str(path)!r}))
-        except UserError as error:
-            print(error)
-        print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    message, kilobytes = done.stdout.splitlines()
-    assert message == f"{path}: has far more than 16000000 pixels; shrink it"
-    assert int(kilobytes) < 200_000
-    assert not done.stderr
+    check_refused_in_little_memory(path)
 
 
 def test_a_gif_frame_that_is_larger_than_its_screen_counts_with_its_own_size():
