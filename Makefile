@@ -70,13 +70,13 @@ DRAW := $(RUN) captcha_producer.py --no-images
 # A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 12000 --channels 16 32 64 64 64
-	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(SIZES) 128x64 128x64 160x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 5000 $(FULL_SIZE)
-	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(SIZES) 128x64 128x64 160x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 12000 --learning_rate 0.004 $(FULL_SIZE) --init_from save/o0
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 6000 --channels 16 32 64 64 64
+	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
+	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.004 --init_from save/o0
 	$(DRAW) --tfrecords_dir tfrecords/letters --train_count 200000 --validation_count 5000 $(LETTERS) $(MIXED) $(SIZES) 100x60 100x60 160x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 7000 $(FULL_SIZE)
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 $(FULL_SIZE)
 	for name in digits capitals letters; do \
 		$(RUN) captcha_export.py --tfrecords_dir tfrecords/$$name --save_dir save/$$name --to weights/$$name && \
 		mv weights/$$name/model.tflite captcha_predict/models/$$name.tflite || exit 1; \

@@ -94,10 +94,17 @@ class Config:
     input_downsampling: bool = option(
         True, "halve the image first; without it steps are slower, and O and 0 differ more"
     )
+    head_units: tuple[int, ...] = option(
+        (16, 64), "units that find characters, and units that tell them apart", 1, 4096
+    )
+    input_color: bool = option(False, "see the image in colour; otherwise in grey")
     label_smoothing: float = option(0.05, "share of a label that is spread over all characters", 0.0, 0.5)
 
     # Training
-    init_from: str = option("", "where to take convolutions from: a save folder, or digits, letters, capitals")
+    automatic: bool = option(
+        True, "choose max_steps, shift, rotate and zoom by the number of images, where these were imported", free=True
+    )
+    init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals")
     batch_size: int = option(64, "images in a step, over all devices", 1, 65536)
     max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8)
     learning_rate: float = option(8e-3, "largest learning rate, reached after the warm-up", 1e-7, 1.0)
@@ -143,6 +150,8 @@ class Config:
             raise UserError(f"shift: {self.shift} must be less than width {self.width} and height {self.height}")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision!r} must be one of {', '.join(PRECISIONS)}")
+        if len(self.head_units) != 2:
+            raise UserError("head_units: give two numbers")
         if len(self.channels) < 2:
             raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
 
@@ -163,6 +172,11 @@ class Config:
     def lengths_in_words(self) -> str:
         """Such as "4", or "4 to 6"."""
         return f"{self.min_length} to {self.length}" if self.min_length else str(self.length)
+
+    @property
+    def input_channels(self) -> int:
+        """The channels of the pixels that the network sees."""
+        return 3 if self.input_color else 1
 
     @functools.cached_property
     def canvases(self) -> list[tuple[int, int]]:

@@ -45,14 +45,14 @@ def training_batches(
         comes as these parts, one after the other: together they are the batch that a single device would get.
       raised: a list that collects exceptions of Python code, before TensorFlow turns them into errors of its own.
     Yields:
-      images: uint8 [batch / replicas, height, width, 1].
+      images: uint8 [batch / replicas, height, width, channels].
       labels: int32 [batch / replicas, length].
     """
     part = part or tf.distribute.InputContext()
     replicas = part.num_replicas_in_sync // part.num_input_pipelines  # on this machine
     count, size = len(records), config.batch_size // part.num_replicas_in_sync
     last = tf.constant(count - 1, tf.int64)
-    shapes = ([size, config.height, config.width, 1], [size, config.length])
+    shapes = ([size, config.height, config.width, config.input_channels], [size, config.length])
 
     def read(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with _noted(raised):
@@ -88,7 +88,7 @@ def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Conf
     """Shift, rotate and zoom each image at random. What enters at an edge mirrors what is beside it.
 
     Args:
-      images: uint8 [count, height, width, 1], those of the step's batch from `start` on.
+      images: uint8 [count, height, width, channels], those of the step's batch from `start` on.
     """
     seed, shape = tf.constant(config.seed, tf.int64), [config.batch_size, 2]
     shifts = tf.random.stateless_uniform(shape, [seed, step], -config.shift, config.shift + 1, tf.int32)
@@ -151,7 +151,9 @@ def on_the_fly_batches(
             yield from arrays(captchas, size, config)
 
     batches = tf.data.Dataset.from_generator(drawn, output_signature=(images, labels))
-    return batches.map(lambda images, labels: (tf.cast(grey(images), tf.uint8), labels)).prefetch(tf.data.AUTOTUNE)
+    if not config.input_color:
+        batches = batches.map(lambda images, labels: (tf.cast(grey(images), tf.uint8), labels))
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 @contextlib.contextmanager
@@ -191,7 +193,7 @@ def evaluation_batches(records: np.memmap, batch_size: int) -> Iterator[tuple[np
     """Every record once, in order; the last batch holds what is left.
 
     Yields:
-      images: uint8 [batch, height, width, 1].
+      images: uint8 [batch, height, width, channels].
       labels: int32 [batch, length].
     """
     for start in range(0, len(records), batch_size):

@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+FINDER_WIDTH = 7  # columns that are looked at to find a character
+
 
 def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True) -> keras.KerasTensor:
     """Build the network.
@@ -28,8 +30,8 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     Returns:
       logits: float32 [batch, length, classes]. Where lengths vary, the last class is "nothing": no character there.
     """
-    x = grey(images)  # the colour says nothing
-    mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+    x = ops.cast(images, "float32") if config.input_color else grey(images)
+    mean, variance = ops.moments(x, axes=(1, 2, 3), keepdims=True)
     x = (x - mean) / ops.sqrt(variance + 1.0)  # dark and pale ink look the same now
     if config.input_downsampling:
         x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
@@ -40,15 +42,50 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     x = layers.Permute((2, 1, 3))(x)
     x = layers.Reshape((columns, rows * filters))(x)  # [batch, 16, 256]
 
-    # Where is each character? All columns together give each position its attention weights over the columns.
-    weights = layers.Dense(16, activation="relu")(x)  # [batch, 16, 16]
-    weights = layers.Dense(columns * config.length)(layers.Flatten()(weights))
-    weights = layers.Softmax(axis=-1)(layers.Reshape((config.length, columns))(weights))  # [batch, 4, 16]
+    # Where is each character? Each column says how much of a character it holds.
+    finders, units = config.head_units
+    amounts = layers.Conv1D(finders, FINDER_WIDTH, padding="same", activation="relu", name="finder")(x)
+    amounts = _amounts(amounts, columns, config)  # [batch, 16, 1]
+    weights = _weights(amounts, config.length)  # [batch, 4, 16]
 
     # Which one is it? One classifier serves all positions: a 7 learnt at one is known at the others.
-    values = layers.Dense(64, activation="relu")(x)  # [batch, 16, 64]
+    values = layers.Dense(units, activation="relu", name="values")(x)  # [batch, 16, 64]
     context = ops.matmul(weights, values)  # [batch, 4, 64]
     return layers.Dense(len(classes(config)), dtype="float32", name="classifier")(context)
+
+
+def _amounts(x: keras.KerasTensor, columns: int, config: Config) -> keras.KerasTensor:
+    """How much of a character each column holds, float32 [batch, columns, 1]; at first the same for all columns.
+
+    Where all captchas have the same length, the amounts add up to it.
+    """
+    length = sum(config.lengths) / len(config.lengths)
+    bias = keras.initializers.Constant(np.log(np.expm1(length / columns)))  # softplus gives length / columns
+    amounts = layers.Dense(
+        1, "softplus", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="amounts"
+    )(x)
+    if config.min_length:
+        return amounts
+    return amounts * (length / (ops.sum(amounts, axis=1, keepdims=True) + keras.config.epsilon()))
+
+
+def _weights(amounts: keras.KerasTensor, length: int) -> keras.KerasTensor:
+    """Which columns belong to which position: continuous integrate-and-fire.
+
+    Counted from the left, position p takes what there is between p and p + 1 characters (Dong and Xu 2020,
+    https://arxiv.org/abs/1905.11235).
+
+    Args:
+      amounts: float32 [batch, columns, 1].
+    Returns:
+      float32 [batch, length, columns]. A position's weights add up to 1, or to less where the captcha ends in it.
+    """
+    columns = amounts.shape[1]
+    until = ops.matmul(np.tri(columns, dtype="float32"), amounts)  # characters up to the right edge of a column
+    before = until - amounts  # up to its left edge
+    position = np.arange(length, dtype="float32")  # [length]
+    weights = ops.relu(ops.minimum(until, position + 1) - ops.maximum(before, position))  # [batch, columns, length]
+    return ops.transpose(weights, (0, 2, 1))
 
 
 def _convolutions(x: keras.KerasTensor, config: Config, pool_first: bool) -> keras.KerasTensor:
@@ -66,15 +103,15 @@ def _convolutions(x: keras.KerasTensor, config: Config, pool_first: bool) -> ker
     return x
 
 
-def build(config: Config, channels: int = 1, pool_first: bool = True) -> keras.Model:
-    """The network as a model of images with `channels` channels.
+def build(config: Config, channels: int = 0, pool_first: bool = True) -> keras.Model:
+    """The network as a model of images with `channels` channels; 0: as many as training images have.
 
     Its weights depend on neither `channels` nor `pool_first`. They are float32; the layers compute in config.precision.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision if config.precision == "float32" else f"mixed_{config.precision}")
     try:
-        images = keras.Input((config.height, config.width, channels), dtype="uint8")
+        images = keras.Input((config.height, config.width, channels or config.input_channels), dtype="uint8")
         return keras.Model(images, inference(images, config, pool_first))
     finally:
         keras.config.set_dtype_policy(before)

@@ -22,9 +22,10 @@ import captcha_data
 import captcha_export
 import captcha_model
 from captcha_config import Config
-from captcha_runs import cluster, optimizer, transfer
+from captcha_runs import cluster, optimizer, recipe, transfer
 from captcha_runs.checkpoints import Checkpoints
 from captcha_runs.log import Log, introduction, misread, summary
+from captcha_runs.verdict import verdict
 from captcha_sets.draw import TRAIN, check_trusted
 from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest
 
@@ -32,9 +33,9 @@ import numpy as np
 
 FIELDS = (
     "characters", "length", "min_length", "width", "height", "seed", "drawer", "workers", "images_dir", "tfrecords_dir",
-    "on_the_fly", "shift", "rotate", "zoom", "channels", "input_downsampling", "label_smoothing", "init_from",
-    "batch_size", "max_steps", "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every",
-    "save_every", "keep_checkpoints", "save_dir",
+    "on_the_fly", "shift", "rotate", "zoom", "channels", "input_downsampling", "input_color", "head_units",
+    "label_smoothing", "automatic", "init_from", "batch_size", "max_steps", "learning_rate", "warmup_steps",
+    "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir",
 )  # fmt: skip
 
 
@@ -110,6 +111,8 @@ def train(config: Config, set_aside: bool = False) -> int:
                 return 128 + stopped_by
             if chief:
                 log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
+                if manifests[VALIDATION]["source"] is not None:
+                    log.say(verdict(forward, manifests, values, config))
             return 0
 
 
@@ -158,7 +161,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    like = like_sets(config, vars(args))
+    like = transfer.like_network(like_sets(config, vars(args)), vars(args))
+    like = recipe.for_sets(like, vars(args))
     if like.on_the_fly:
         check_trusted(like.drawer, config)
     start_litert()

@@ -5,6 +5,7 @@ captcha_predict.read("captcha.png")                         "2704"
 captcha_predict.read(["a.png", "b.png"])                    ["2704", "0318"]
 captcha_predict.read("captcha.png", details=True)           a Prediction: text, confidence, probabilities
 captcha_predict.read("captcha.png", model="save/letters")   with another model than the default
+captcha_predict.read("captcha.png", characters="0123456789")    knowing that it has no others
 
 python -m captcha_predict captcha.png folder/ --json
 """
@@ -49,7 +50,7 @@ class Prediction:
     positions: tuple[dict[str, float], ...]  # for each position, the probability of each character; "" is the end
 
 
-def read(images: Any, model: str | Path | None = None, *, details: bool = False) -> Any:
+def read(images: Any, model: str | Path | None = None, *, characters: str | None = None, details: bool = False) -> Any:
     """Read one image, several, or a folder of them.
 
     Args:
@@ -57,16 +58,19 @@ def read(images: Any, model: str | Path | None = None, *, details: bool = False)
         list of these; or the path of a folder. Images of another size than the model's are resized.
       model: a .tflite file, a folder that the trainer saved to, or the name of a shipped model ("digits", "letters",
         "capitals"). The default is the model in save/ of the current folder, or else "digits".
+      characters: the only ones that the text can have, some of the model's; None: all of them.
       details: whether to return Predictions instead of texts.
     Returns:
       The text (or Prediction) of one image; for a list, a list in its order; for a folder, a dict by file name.
     Raises:
-      UserError: an image cannot be read (of a list, the message says which), or there is no such model.
+      UserError: an image cannot be read (of a list, the message says which); there is no such model; or it does not
+        know one of the characters.
     """
     reader = load(model)
+    reader.check_characters(characters)
 
     def predict(image: Any) -> str | Prediction:
-        prediction = reader.read(image)
+        prediction = reader.read(image, characters)
         return prediction if details else prediction.text
 
     def predict_item(item: tuple[int, Any]) -> str | Prediction:
@@ -159,11 +163,25 @@ class Reader:
         interpreter.allocate_tensors()
         return interpreter
 
-    def read(self, image: Any) -> Prediction:
-        """Read one image, given as `captcha_predict.read` takes it."""
+    def check_characters(self, characters: str | None) -> None:
+        """Raise UserError where `characters` names none, or one that the model does not know."""
+        if characters is None:
+            return
+        unknown = "".join(sorted(set(characters) - set(self.characters)))
+        if unknown or not characters:
+            problem = f"{unknown!r} cannot be read by this model" if unknown else "none are given"
+            raise UserError(f"characters: {problem}; name some of {self.characters}")
+
+    def read(self, image: Any, characters: str | None = None) -> Prediction:
+        """Read one image; image and characters as `captcha_predict.read` takes them."""
+        self.check_characters(characters)
         image = open_image(Path(image) if isinstance(image, str) else image)
         pixels = np.asarray(resized(image, (self.width, self.height)))
-        predicted = probabilities(self.logits(pixels[None])[0], self)  # [length, classes]
+        logits = self.logits(pixels[None])[0]  # [length, classes]
+        if characters is not None:
+            impossible = [i for i, character in enumerate(self.characters) if character not in characters]
+            logits[:, impossible] = -np.inf
+        predicted = probabilities(logits, self)
         labels, confidence = decode(predicted, self)
         positions = tuple(dict(zip(self._classes, row, strict=True)) for row in predicted.tolist())
         return Prediction("".join([self._classes[label] for label in labels]), float(confidence), positions)

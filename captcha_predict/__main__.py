@@ -22,11 +22,12 @@ def read_paths() -> int:
         print(f"{program()}: reading with {find()} (--model names another)", file=sys.stderr)
     with quiet_stderr():  # LiteRT prints a line of its own when it starts
         reader = load(args.model)
+    reader.check_characters(args.characters)
     paths = [path for named in args.paths for path in (images_in(named) if named.is_dir() else [named])]
 
     def predict(path: Path) -> Prediction | UserError:
         try:
-            return reader.read(path)
+            return reader.read(path, args.characters)
         except UserError as error:
             return error
 
@@ -51,6 +52,7 @@ def _parse_args():
     parser.add_argument(
         "--model", help=f"a .tflite file, a folder that the trainer saved to, or one of {names}; default: {default}"
     )
+    parser.add_argument("--characters", help="the only characters that a text can have; default: all of the model's")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
         "--min-confidence", type=float, default=0.0, metavar="P", help="mark what is less certain than this, 0 to 1"

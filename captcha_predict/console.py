@@ -92,15 +92,15 @@ def quiet_stderr() -> Iterator[None]:
             os.close(stderr)
 
 
-def track(items: Iterable, total: int, description: str) -> Iterator:
+def track(items: Iterable, total: int, description: str, unit: str = "images") -> Iterator:
     """Yield `items` and show on standard error how many of `total` are done, the rate and the time left."""
     console = Console(stderr=True)
-    return (_bar if console.is_terminal else _lines)(items, total, description, console)
+    return (_bar if console.is_terminal else _lines)(items, total, description, unit, console)
 
 
-def _bar(items: Iterable, total: int, description: str, console: Console) -> Iterator:
+def _bar(items: Iterable, total: int, description: str, unit: str, console: Console) -> Iterator:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    rate = TextColumn("{task.fields[rate]:.0f} images/s")
+    rate = TextColumn("{task.fields[rate]:.0f} " + f"{unit}/s")
     # Lines printed meanwhile appear above the bar, unless standard output goes elsewhere.
     redirect = sys.stdout.isatty()
     with Progress(*columns, rate, TimeRemainingColumn(), console=console, redirect_stdout=redirect) as progress:
@@ -110,7 +110,7 @@ def _bar(items: Iterable, total: int, description: str, console: Console) -> Ite
             yield item
 
 
-def _lines(items: Iterable, total: int, description: str, console: Console) -> Iterator:
+def _lines(items: Iterable, total: int, description: str, unit: str, console: Console) -> Iterator:
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         now = time.monotonic()
@@ -118,6 +118,6 @@ def _lines(items: Iterable, total: int, description: str, console: Console) -> I
             last = now
             rate = done / max(now - start, 1e-9)
             left = (total - done) / rate
-            line = f"{description}: {done} of {total}, {rate:.0f} images/s, {left:.0f} s left"
+            line = f"{description}: {done} of {total}, {rate:.0f} {unit}/s, {left:.0f} s left"
             print(line, file=console.file, flush=True)
         yield item

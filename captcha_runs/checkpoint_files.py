@@ -31,7 +31,7 @@ ASIDE = ".before"  # where a run is collected before this folder gets its name, 
 SAVED_MODEL = "saved_model"  # an export that is a folder
 # What a run leaves in its folder, which may hold other files.
 RUN = ("ckpt-*.*", "best-*.*", "log.jsonl", "events.out.tfevents.*", "model*.tflite", "model.onnx", SAVED_MODEL)
-FORMAT = 2  # of the metadata
+FORMAT = 3  # of the metadata
 MAX_NAMES = 3  # of differing variables that an error names
 
 

@@ -22,6 +22,7 @@ import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.images import open_image
 from captcha_runs.checkpoint_files import BEST
 from captcha_sets.draw import TRAIN, is_library
 from captcha_sets.files import reason
@@ -198,7 +199,7 @@ def misread(records: np.ndarray, logits: np.ndarray, config: Config) -> Image.Im
     predicted, _ = decode(probabilities(logits[wrong], config), config)
     names, pairs = classes(config), zip(records["labels"][wrong], predicted, strict=True)
     captions = [" > ".join("".join(names[label] for label in labels) for labels in pair) for pair in pairs]
-    return contact_sheet([Image.fromarray(image[..., 0]) for image in records["image"][wrong]], COLUMNS, captions)
+    return contact_sheet([open_image(image) for image in records["image"][wrong]], COLUMNS, captions)
 
 
 def _append(path: Path, entry: dict) -> None:
@@ -235,7 +236,7 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
     images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
     what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
     if config.init_from and not step:
-        what += f", from the convolutions of {config.init_from}"
+        what += f", from the weights of {config.init_from}"
     if 0 < step == cycle_start < config.max_steps:
         where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
     else:

@@ -1,52 +1,141 @@
-"""Start training from the convolutions of another network."""
+"""Start training from another network.
 
-from dataclasses import replace
+like_network(config, typed)             the config with that network's own settings
+start_from(config.init_from, ...)       a new network with what that network learnt
+"""
+
+import dataclasses
+import math
+from collections.abc import Collection
 from pathlib import Path
 
 import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.decode import classes
 from captcha_runs import checkpoint_files, checkpoints
+from captcha_runs.checkpoint_files import BEST, LATEST
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"  # of the shipped models
+NETWORK_FIELDS = ("channels", "input_downsampling", "input_color", "head_units")
+
+
+def like_network(config: Config, typed: Collection[str]) -> Config:
+    """The config with the network of config.init_from, so that it need not be typed again.
+
+    A run resumes without that network, too. Where it is gone, the settings are those of the run in config.save_dir.
+
+    Args:
+      typed: names of the fields that were typed; these stay as they are.
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    if not config.init_from:
+        return config
+    try:
+        _, theirs = _checkpoint(config.init_from, config)
+    except UserError:
+        started = checkpoint_files.newest(Path(config.save_dir), LATEST, BEST)
+        if not started:
+            raise
+        theirs = checkpoints.saved_config(started)
+    names = [name for name in NETWORK_FIELDS if name not in typed]
+    return dataclasses.replace(config, **{name: getattr(theirs, name) for name in names})
 
 
 def start_from(name: str, model: keras.Model, config: Config) -> None:
-    """Give a new network the convolutions of a trained one. Attention and classifier begin anew.
+    """Give a new network what a trained one learnt: its features, how it finds characters, the characters it knows.
 
-    Training increases the norm of a kernel. Batch normalization hides that, but a step of the same size then rotates
-    the kernel less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350). So each is scaled to the norm of a new one.
+    The other network may have been trained for captchas of another size or length, or other characters.
 
     Args:
       name: a folder that the trainer saved to, or the name of a shipped model.
     Raises:
-      UserError: there is no such checkpoint, or its network has other convolutions.
+      UserError: there is no such checkpoint, or its network has other settings.
     """
+    metadata, theirs = _checkpoint(name, config)
+    for field in NETWORK_FIELDS:
+        if getattr(theirs, field) != getattr(config, field):
+            raise UserError(
+                f"init_from: {name} was trained with {field} {getattr(theirs, field)}; leave out --{field}, or train"
+                " from the start"
+            )
+    trained = captcha_model.build(theirs)
+    checkpoint_files.restore(metadata, trained)
+    for ours, other in zip(model.layers, trained.layers, strict=True):
+        _take_over(ours, other, config, theirs)
+
+
+def _checkpoint(name: str, config: Config) -> tuple[dict, Config]:
+    """The metadata of the best checkpoint of a network, and the config that it was trained with."""
     shipped = WEIGHTS / name
     folder = shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
     if not folder.is_dir():
         names = ", ".join(sorted(path.name for path in WEIGHTS.iterdir()))
         raise UserError(f"init_from: {name} is neither a folder that the trainer saved to nor one of {names}")
-    metadata, theirs = checkpoints.best(replace(config, save_dir=str(folder)), ())
-    if theirs.channels != config.channels:
-        given = " ".join(map(str, theirs.channels))
-        raise UserError(f"{folder}: was trained with other channels; use the same: --channels {given}")
-    if theirs.input_downsampling != config.input_downsampling:
-        given = "--input_downsampling" if theirs.input_downsampling else "--no-input_downsampling"
-        raise UserError(f"{folder}: was trained on images of another scale; use the same: {given}")
-    trained = captcha_model.build(theirs)
-    checkpoint_files.restore(metadata, trained)
-    for ours, other in zip(model.layers, trained.layers, strict=True):
-        _take_over(ours, other)
+    return checkpoints.best(dataclasses.replace(config, save_dir=str(folder)), ())
 
 
-def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer) -> None:
+def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Config, theirs: Config) -> None:
     if isinstance(ours, keras.layers.Conv2D):
-        length, trained_length = (tf.norm(layer.kernel) for layer in (ours, trained))
-        ours.kernel.assign(trained.kernel * (length / trained_length))
+        _take_over_convolution(ours, trained)
     elif isinstance(ours, keras.layers.BatchNormalization):
         ours.gamma.assign(trained.gamma)
         ours.beta.assign(trained.beta)
+    elif ours.name == "classifier":
+        _take_over_classifier(ours, trained, classes(config), classes(theirs))
+    elif ours.weights:
+        kernel = trained.kernel.numpy()
+        if ours.kernel.shape != kernel.shape:
+            kernel = _for_other_rows(kernel, ours.kernel.shape[-2], config.channels[-1])
+        ours.kernel.assign(kernel)
+        ours.bias.assign(trained.bias)
+    if ours.name == "amounts":  # a column of a narrower image holds more
+        ours.bias.assign_add([math.log(trained.output.shape[1] / ours.output.shape[1])])
+
+
+def _take_over_convolution(ours: keras.layers.Layer, trained: keras.layers.Layer) -> None:
+    """Take over a kernel, scaled to the norm of a new one.
+
+    Training increases the norm of a kernel. Batch normalization hides that, but a step of the same size then rotates
+    the kernel less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350).
+    """
+    norm, trained_norm = (tf.norm(layer.kernel) for layer in (ours, trained))
+    ours.kernel.assign(trained.kernel * (norm / trained_norm))
+
+
+def _take_over_classifier(
+    ours: keras.layers.Layer, trained: keras.layers.Layer, known: tuple[str, ...], theirs: tuple[str, ...]
+) -> None:
+    """Take over the characters that both networks know. The others begin anew."""
+    kernel, bias = ours.kernel.numpy(), ours.bias.numpy()
+    for i, character in enumerate(known):
+        if character in theirs:
+            kernel[:, i] = trained.kernel[:, theirs.index(character)]
+            bias[i] = trained.bias[theirs.index(character)]
+    ours.kernel.assign(kernel)
+    ours.bias.assign(bias)
+
+
+def _for_other_rows(kernel: np.ndarray, inputs: int, filters: int) -> np.ndarray:
+    """A kernel for columns of another number of rows. Each row gets its share of the rows in its place.
+
+    The sum over the rows stays the same.
+
+    Args:
+      kernel: float32 [..., rows * filters, units].
+      inputs: the new network's rows * filters.
+    """
+    *_, rows_and_filters, units = kernel.shape
+    rows, new_rows = rows_and_filters // filters, inputs // filters
+    by_row = kernel.reshape(-1, rows, filters * units)
+    edges = np.arange(new_rows + 1) * rows / new_rows  # of the new rows, measured in rows
+    top, bottom = edges[:-1, None], edges[1:, None]
+    row = np.arange(rows)
+    shares = np.maximum(0, np.minimum(bottom, row + 1) - np.maximum(top, row))  # [new_rows, rows]
+    resampled = np.einsum("nr,bri->bni", shares, by_row)
+    return resampled.reshape(*kernel.shape[:-2], inputs, units)

@@ -126,9 +126,9 @@ def check_trusted(name: str, config: Config) -> None:
 
 
 def check_drawing(config: Config) -> None:
-    """Raise UserError where the drawer cannot be imported, or the captcha library's fonts lack a character."""
+    """Raise UserError where the drawer cannot be imported, or one of the fonts lacks a character."""
     drawer(config.drawer)
-    if is_library(config.drawer):
+    if is_library(config.drawer) or config.fonts:
         check_fonts(config)
 
 

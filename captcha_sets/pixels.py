@@ -1,6 +1,7 @@
 """The images of a split as plain pixels: decoded once, kept beside the set, and mapped into memory.
 
 records = open_pixels(manifest, config)     an array on the disk, of any size; it takes no memory but the page cache
+records = in_memory(images, labels, config) the same of images that are in memory
 verified_records(records, index)            some of it, as arrays, checked
 arrays(captchas, size, config)              (text, PNG file) pairs → arrays of images and labels
 grey(images)                                the conversion that the network and the decoded images share
@@ -80,8 +81,8 @@ def open_pixels(manifest: dict, config: Config) -> np.memmap:
     """Map the decoded images of a split into memory. The first call decodes them and writes them beside the set.
 
     Returns:
-      A read-only array of records, [count]: "labels", int32 [length]; "image", uint8 [height, width, 1], grey; and
-      "checksum", by which verified_records finds a damaged one.
+      A read-only array of records, [count]: "labels", int32 [length]; "image", uint8 [height, width, channels], in
+      colour or grey as config.input_color says; and "checksum", by which verified_records finds a damaged one.
     Raises:
       UserError: a shard is missing or damaged, or the set was replaced meanwhile.
       OSError: the decoded images cannot be written.
@@ -131,7 +132,7 @@ def _note(path: Path) -> Path:
 
 
 def _dtype(config: Config) -> np.dtype:
-    image = (config.height, config.width, 1)
+    image = (config.height, config.width, config.input_channels)
     return np.dtype([("checksum", "<u4"), ("labels", "<i4", (config.length,)), ("image", "u1", image)])
 
 
@@ -156,15 +157,27 @@ def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (manifest["count"],)}
         np.lib.format.write_array_header_1_0(file, header)
         for images, labels in arrays(captchas, BLOCK, config):
-            records = np.zeros(len(labels), dtype)
-            records["labels"] = labels
-            records["image"] = grey(images)
-            records["checksum"] = _checksums(records, range(start, start + len(records)))
-            file.write(records.tobytes())
-            start += len(records)
+            seen = images if config.input_color else grey(images)
+            file.write(in_memory(seen, labels, config, start).tobytes())
+            start += len(labels)
     if open_manifest(split, config) != manifest:
         raise UserError(f"{config.tfrecords_dir}: the {split} split was replaced while it was read; run again")
     sync(path)
+
+
+def in_memory(images: np.ndarray, labels: np.ndarray, config: Config, start: int = 0) -> np.ndarray:
+    """Records as those of open_pixels, of captchas that are in memory.
+
+    Args:
+      images: [count, height, width, channels], 0 to 255.
+      labels: int32 [count, length].
+      start: the index of the first of them in its split.
+    """
+    records = np.zeros(len(labels), _dtype(config))
+    records["labels"] = labels
+    records["image"] = images
+    records["checksum"] = _checksums(records, range(start, start + len(records)))
+    return records
 
 
 def _checksums(records: np.ndarray, indices: range | np.ndarray) -> list[int]:
@@ -180,7 +193,7 @@ def verified_records(records: np.memmap, index: np.ndarray) -> tuple[np.ndarray,
       records: as open_pixels returns them.
       index: int64 [batch].
     Returns:
-      images: uint8 [batch, height, width, 1].
+      images: uint8 [batch, height, width, channels].
       labels: int32 [batch, length].
     Raises:
       UserError: a record has been damaged since it was decoded.

@@ -154,6 +154,18 @@ def test_the_fingerprint_is_another_one_for_another_set(config):
     assert fingerprint(read_manifest("train", other)) != before
 
 
+def test_colour_goes_through_the_batches_and_is_shifted_as_grey_is(config):
+    config = replace(config, input_color=True)
+    records = captcha_data.open_pixels(read_manifest("train", config), config)
+    ((images, _),) = first(captcha_data.training_batches(records, 0, config), 1)
+    assert (images.shape, images.dtype) == ((16, 32, 48, 3), np.uint8)
+    step = start = tf.constant(0, tf.int64)
+    shifted = captcha_data.augmented(records["image"][:16], step, start, config)
+    for channel in range(3):
+        alone = captcha_data.augmented(records["image"][:16, ..., channel, None], step, start, config)
+        assert np.array_equal(shifted[..., channel, None], alone)
+
+
 def test_grey_is_the_same_before_and_after_it_was_stored():
     rgb = np.array([Image.effect_noise((64, 32), 80).convert("RGB")])
     rgb[..., 1] //= 2

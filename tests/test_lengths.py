@@ -274,6 +274,18 @@ def test_the_confidence_of_a_prediction_is_that_of_its_text_and_of_its_end(easy,
         assert prediction.confidence == pytest.approx(expected, abs=1e-5)
 
 
+def test_where_characters_are_named_a_text_can_still_end(easy, validation):
+    images = [encoded for _, encoded in validation]
+    of_all = captcha_predict.read(images, model=easy.save_dir, details=True)
+    narrowed = captcha_predict.read(images, model=easy.save_dir, characters="1", details=True)
+    assert {prediction.text for prediction in narrowed} == {"1", "11"}
+    for before, after in zip(of_all, narrowed, strict=True):
+        _, last = before.positions
+        rest = last["1"] + last[""]
+        expected = {"0": 0.0, "1": last["1"] / rest, "": last[""] / rest}
+        assert after.positions[1] == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_reader_says_which_lengths_it_reads(easy):
     reader = captcha_predict.load(easy.save_dir)
     assert (reader.min_length, reader.length) == (1, 2)

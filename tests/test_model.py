@@ -70,6 +70,105 @@ def test_paler_and_darker_images_give_the_same_logits():
     assert np.allclose(model(image), model(image * 2), atol=1e-2)
 
 
+# Which columns belong to which position
+
+
+VARYING = replace(SMALL, min_length=1, length=3)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """A function from a config to what a network of random weights counts in eight images: amounts and weights."""
+    positions, seen = captcha_model._weights, []
+
+    def observed(amounts, length):
+        seen[:] = [amounts, positions(amounts, length)]
+        return seen[1]
+
+    def count(config, kernel=None):
+        model = captcha_model.build(config)
+        layer = model.get_layer("amounts")
+        layer.kernel.assign(np.random.default_rng(1).normal(size=layer.kernel.shape) if kernel is None else kernel)
+        images = np.random.default_rng(2).integers(0, 256, (8, config.height, config.width, 1), np.uint8)
+        amounts, weights = keras.Model(model.input, list(seen))(images)
+        return amounts.numpy()[..., 0], weights.numpy()  # [8, columns], [8, length, columns]
+
+    monkeypatch.setattr(captcha_model, "_weights", observed)
+    return count
+
+
+def integrate_and_fire(amounts: list[float], length: int) -> list[list[float]]:
+    """The weights of each position, by filling one position after the other: each holds one character."""
+    weights = [[0.0] * len(amounts) for _ in range(length)]
+    position, room = 0, 1.0
+    for column, amount in enumerate(amounts):
+        while amount > 0 and position < length:
+            taken = min(amount, room)
+            weights[position][column] += taken
+            amount -= taken
+            room -= taken
+            if room == 0:
+                position, room = position + 1, 1.0
+    return weights
+
+
+@pytest.mark.parametrize("total", [2.3, 4.0, 6.5], ids=["too little", "just enough", "too much"])
+def test_a_position_takes_the_columns_that_integrate_and_fire_gives_it(total):
+    """Against an independent reference."""
+    amounts = np.random.default_rng(1).exponential(size=(20, 16, 1))
+    amounts[:, 3] = 0  # a column may hold nothing
+    amounts *= total / amounts.sum(axis=1, keepdims=True)
+    found = captcha_model._weights(tf.constant(amounts, tf.float32), 4)
+    expected = [integrate_and_fire(row, 4) for row in amounts[..., 0].tolist()]
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_a_column_may_hold_several_characters():
+    weights = captcha_model._weights(tf.constant([[[0.5], [2.0], [0.5]]]), 3)
+    assert weights.numpy().tolist() == [[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]]
+
+
+def test_where_the_length_is_fixed_the_amounts_add_up_to_it_and_the_weights_of_a_position_to_one(counted):
+    amounts, weights = counted(SMALL)
+    assert amounts.std(axis=1).min() > 0.01
+    assert amounts.sum(axis=1) == pytest.approx(np.full(8, 2), abs=1e-5)
+    assert weights.sum(axis=2) == pytest.approx(np.ones((8, 2)), abs=1e-5)
+
+
+def test_where_lengths_vary_a_position_gets_what_is_left(counted):
+    amounts, weights = counted(VARYING)
+    totals = amounts.sum(axis=1)
+    assert totals.std() > 0.01
+    expected = [[np.clip(total - position, 0, 1) for position in range(3)] for total in totals]
+    assert weights.sum(axis=2) == pytest.approx(np.array(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize(("config", "length"), [(SMALL, 2), (VARYING, 2)], ids=["fixed", "varying"])
+def test_a_new_network_counts_the_mean_length_in_columns_that_are_alike(counted, config, length):
+    amounts, _ = counted(config, kernel=np.zeros((config.head_units[0], 1)))
+    assert amounts == pytest.approx(np.full(amounts.shape, length / amounts.shape[1]), abs=1e-5)
+
+
+# Colour
+
+
+@pytest.mark.parametrize("input_color", [False, True])
+def test_only_a_network_that_sees_colour_tells_images_apart_that_are_equal_in_grey(input_color):
+    model = captcha_model.build(replace(SMALL, input_color=input_color), channels=3)
+    image = np.random.default_rng(1).integers(0, 256, (1, 32, 48, 3), np.uint8)
+    red_and_blue_exchanged = image[..., ::-1]
+    assert np.array_equal(grey(image), grey(red_and_blue_exchanged))
+    assert np.allclose(model(image), model(red_and_blue_exchanged), atol=1e-3) != input_color
+
+
+def test_a_network_sees_as_many_channels_as_its_training_images_have():
+    assert captcha_model.build(SMALL).input_shape == (None, 32, 48, 1)
+    assert captcha_model.build(replace(SMALL, input_color=True)).input_shape == (None, 32, 48, 3)
+
+
+# The loss, and what counts as correct
+
+
 def test_the_loss_is_that_of_keras_for_each_captcha():
     """Against an independent reference."""
     rng = np.random.default_rng(1)

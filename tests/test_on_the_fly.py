@@ -23,9 +23,10 @@ from conftest import SMALL, TRAINING, checkpoint_values, errors, in_folder, opti
 MANIFEST = {"split": "validation", "source": None, "repeatable": True}
 
 
-def batches(steps: int, first_step: int = 0, **part: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(steps: int, first_step: int = 0, config: Config = SMALL, **part: int) -> list:
+    """Pairs of arrays: images and labels."""
     part = tf.distribute.InputContext(**part)
-    return list(captcha_data.on_the_fly_batches(MANIFEST, first_step, SMALL, part).take(steps).as_numpy_iterator())
+    return list(captcha_data.on_the_fly_batches(MANIFEST, first_step, config, part).take(steps).as_numpy_iterator())
 
 
 def test_a_step_gets_the_next_captchas_of_the_training_split():
@@ -35,6 +36,11 @@ def test_a_step_gets_the_next_captchas_of_the_training_split():
         text, image = draw(i, "train", SMALL)
         assert "".join(SMALL.characters[label] for label in labels[i]) == text
         assert np.array_equal(images[i : i + 1], grey(np.asarray(image)[None]))
+
+
+def test_for_a_network_that_sees_colour_they_are_in_colour():
+    ((images, _),) = batches(1, config=replace(SMALL, input_color=True))
+    assert np.array_equal(images, [np.asarray(draw(i, "train", SMALL)[1]) for i in range(16)])
 
 
 def test_the_batches_of_a_step_do_not_depend_on_where_one_began():

@@ -31,7 +31,7 @@ def printed(tmp_path_factory) -> dict[str, subprocess.CompletedProcess]:
 OUTPUT = {  # how each line begins
     "captcha_producer.py": ["train: 100 captchas in 3 shards", "validation: 37 captchas in 1 "],
     "captcha_train.py": [
-        "100 images of 48x32, 4436 weights, on 1 ",
+        "100 images of 48x32, 6361 weights, on 1 ",
         "starting at step 0, up to step 12",
         *(f"step {step}/12  loss " for step in range(2, 13, 2)),
         "steps  12, in ",

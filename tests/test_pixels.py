@@ -131,6 +131,14 @@ def test_decoding_that_was_cut_short_begins_again(config, expected, how, status)
     assert np.array_equal(verified_records(opened(config), ALL)[0], expected)
 
 
+def test_where_the_network_sees_colour_the_images_are_decoded_in_colour(config, expected):
+    """Another network sees them in grey again."""
+    images, _ = verified_records(opened(replace(config, input_color=True)), ALL)
+    assert (images.shape, images.dtype) == ((100, 32, 48, 3), np.uint8)
+    assert np.array_equal(images, [np.asarray(draw(i, "train", SMALL)[1]) for i in range(100)])
+    assert np.array_equal(verified_records(opened(config), ALL)[0], expected)
+
+
 # Never another set's, nor a damaged one
 
 

@@ -106,6 +106,55 @@ def test_the_confidence_is_the_product_of_the_positions_largest_probabilities(ca
         assert prediction.confidence == pytest.approx(np.prod(largest))
 
 
+def test_only_the_characters_that_are_named_can_be_answered(captchas, usual):
+    images = [image for _, image in captchas]
+    texts = captcha_predict.read(images, characters="01234")
+    assert set("".join(texts)) == set("01234")
+    of_these_alone = [i for i, text in enumerate(usual) if set(text) <= set("01234")]
+    assert of_these_alone and all(texts[i] == usual[i] for i in of_these_alone)
+
+
+def test_the_probabilities_of_the_characters_that_are_named_are_renormalized(captchas):
+    image, named = captchas[0][1], "0279"
+    of_all = captcha_predict.read(image, details=True)
+    narrowed = captcha_predict.read(image, characters=named, details=True)
+    for before, after in zip(of_all.positions, narrowed.positions, strict=True):
+        rest = sum(before[character] for character in named)
+        expected = {name: share / rest if name in named else 0.0 for name, share in before.items()}
+        assert after == pytest.approx(expected, abs=1e-5)
+        assert sum(after.values()) == pytest.approx(1, abs=1e-5)
+    assert narrowed.confidence == pytest.approx(np.prod([max(after.values()) for after in narrowed.positions]))
+
+
+def test_to_name_all_characters_changes_nothing(captchas):
+    image = captchas[0][1]
+    assert captcha_predict.read(image, characters="9876543210", details=True) == captcha_predict.read(
+        image, details=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("characters", "message"),
+    [
+        ("", "characters: none are given; name some of 0123456789"),
+        ("01x2a", "characters: 'ax' cannot be read by this model; name some of 0123456789"),
+        ("01\n", "characters: '\\n' cannot be read by this model; name some of 0123456789"),
+    ],
+)
+def test_characters_that_the_model_does_not_know_are_refused_in_one_line(captchas, images, characters, message):
+    image = captchas[0][1]
+    for read in (captcha_predict.read, captcha_predict.load().read):
+        with pytest.raises(UserError) as caught:
+            read(image, characters=characters)
+        assert str(caught.value) == message
+    with pytest.raises(UserError) as caught:
+        captcha_predict.read([image, image], characters=characters)
+    assert str(caught.value) == message  # not of an image
+    done = run("captcha_predict", "images", "--model", "digits", "--characters", characters, cwd=images.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"captcha_predict: error: {message}\n"
+
+
 def test_an_image_that_is_not_a_captcha_gets_little_confidence():
     noise = np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
     assert captcha_predict.read(noise, details=True).confidence < 0.5
@@ -283,6 +332,12 @@ def test_json_lines_say_everything(images, usual):
         assert line["path"] == f"images/{i:02}.png"
         assert line["uncertain"] is (line["confidence"] < 1)
         assert [len(position) for position in line["positions"]] == [10] * 4
+
+
+def test_the_command_answers_only_the_characters_that_are_named(captchas, images):
+    done = run("captcha_predict", "images", "--characters", "01234", cwd=images.parent)
+    expected = captcha_predict.read([image for _, image in captchas], characters="01234")
+    assert [line.split()[1] for line in done.stdout.splitlines()] == expected
 
 
 def test_predictions_less_certain_than_asked_are_marked(images):

@@ -1,0 +1,185 @@
+"""List the labels of your own images that are probably wrong.
+
+    python captcha_suspects.py my_images
+    python captcha_suspects.py labels.csv --report suspects.html
+
+The images are divided into parts. A network trains on all but one of them and then reads that one, so that no image is
+read by a network that has seen its label. The labels that are contradicted are listed, the most certain
+contradiction first.
+"""
+
+import argparse
+import base64
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from captcha_cli import UserError, parse_args, quiet_import, run, track
+
+with quiet_import(__name__):
+    import keras
+    import tensorflow as tf
+
+import captcha_data
+import captcha_model
+from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.images import open_image
+from captcha_runs import metrics, optimizer, recipe, transfer
+from captcha_sets.draw import png
+from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
+from captcha_sets.pixels import arrays, grey, in_memory
+from captcha_sets.sheet import print_table
+from captcha_train import build_train_step
+
+import jinja2
+import numpy as np
+from rich.table import Table
+
+FIELDS = (
+    "seed", "shift", "rotate", "zoom", "channels", "input_downsampling", "input_color", "head_units",
+    "label_smoothing", "automatic", "init_from", "batch_size", "max_steps", "learning_rate", "warmup_steps",
+    "weight_decay",
+)  # fmt: skip
+PARTS = 4
+SHOWN = 20  # suspects that are printed
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label that a network contradicts."""
+
+    path: Path
+    label: str
+    prediction: str
+    odds: float  # the prediction is so many times as probable as the label, natural logarithm
+
+
+def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
+    """The labels that are contradicted, the most certain contradiction first.
+
+    Confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068) finds wrong labels in the same way: by
+    predictions for examples that were left out of the training.
+
+    Args:
+      good: labelled images, at least PARTS of them.
+      config: with their characters, lengths and size, and how to train.
+    """
+    images, labels = next(arrays(png_files(good, config), len(good), config))
+    if not config.input_color:
+        images = np.asarray(grey(images), np.uint8)
+    logits = held_out_logits(images, labels, config)
+    predicted = probabilities(logits / metrics.temperature(logits, labels), config)  # [count, length, classes]
+    texts, confidence = decode(predicted, config)
+    odds = np.log(confidence) - np.log(_label_probability(predicted, labels, config))
+    names = classes(config)
+    wrong = np.flatnonzero((texts != labels).any(axis=1))
+    return [
+        Suspect(good[i].path, good[i].text, "".join(names[label] for label in texts[i]), float(odds[i]))
+        for i in wrong[np.argsort(-odds[wrong], kind="stable")]
+    ]
+
+
+def _label_probability(predicted: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
+    """The probability of exactly the label, float [count]: of its characters, and of its end where lengths vary."""
+    of_labels = np.take_along_axis(predicted, labels[..., None], axis=-1)[..., 0]  # [count, length]
+    nothing = labels == len(config.characters)
+    after_the_end = nothing & (np.cumsum(nothing, axis=-1) > 1)
+    return np.where(after_the_end, 1.0, of_labels).clip(1e-30).prod(axis=-1)
+
+
+def held_out_logits(images: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
+    """The logits of each image, of a network that did not train on it.
+
+    Args:
+      images: uint8 [count, height, width, channels].
+      labels: int32 [count, length].
+    Returns:
+      float32 [count, length, classes].
+    """
+    parts = np.random.default_rng(config.seed).permutation(len(images)) % PARTS
+    logits = np.zeros((*labels.shape, len(classes(config))), np.float32)
+    steps = track(range(PARTS * config.max_steps), PARTS * config.max_steps, "training", "steps")
+    for part in range(PARTS):
+        network = _trained(images[parts != part], labels[parts != part], config, steps)
+        held_out = np.flatnonzero(parts == part)
+        for start in range(0, len(held_out), BATCH_SIZE):
+            some = held_out[start : start + BATCH_SIZE]
+            logits[some] = captcha_model.forward(network, images[some])
+    return logits
+
+
+def _trained(images: np.ndarray, labels: np.ndarray, config: Config, steps: Iterator) -> keras.Model:
+    """A network trained on these images. It takes its number of steps from `steps`, which shows the progress."""
+    keras.utils.set_random_seed(config.seed)
+    network = captcha_model.build(config)
+    muon = optimizer.build(network, config)
+    train_step = build_train_step(network, muon, config)
+    if config.init_from:
+        transfer.start_from(config.init_from, network, config)
+    batches = captcha_data.training_batches(in_memory(images, labels, config), 0, config)
+    for batch, _ in zip(batches.take(config.max_steps), steps, strict=False):
+        train_step(*batch)
+    return network
+
+
+def print_suspects(found: list[Suspect], count: int) -> None:
+    print(f"{len(found)} of {count} labels are contradicted")
+    table = Table("image", "label", "prediction", "odds")
+    for suspect in found[:SHOWN]:
+        table.add_row(str(suspect.path), suspect.label, suspect.prediction, _odds(suspect))
+    print_table(table)
+    if len(found) > SHOWN:
+        print(f"and {len(found) - SHOWN} less certain ones (--report shows all)")
+
+
+def _odds(suspect: Suspect) -> str:
+    """Such as "1,200 : 1"."""
+    return f"{np.exp(min(suspect.odds, 20)):,.0f} : 1"
+
+
+def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> None:
+    """Write all suspects, with their images, as one HTML page."""
+    rows = [
+        {
+            **dataclasses.asdict(suspect),
+            "odds": _odds(suspect),
+            "png": base64.b64encode(png(open_image(suspect.path))).decode(),
+        }
+        for suspect in found
+    ]
+    folder = Path(__file__).parent / "captcha_runs"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
+    page = environment.get_template("suspects.html").render(rows=rows, source=source, count=count)
+    path.write_text(page, encoding="utf-8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="a folder of labelled images, or a CSV file, as for the producer")
+    parser.add_argument("--ignore_case", action="store_true", help="labels that differ in case alone are the same")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all suspects as one HTML page")
+
+
+def main() -> None:
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    if args.report and not args.report.parent.is_dir():
+        raise UserError(f"--report {args.report}: there is no folder {args.report.parent}; create it, or name another")
+    good, problems = labelled_images(args.source, config, (), args.ignore_case)
+    for problem in problems:
+        print(f"left out: {problem}")
+    if len(good) < PARTS:
+        raise UserError(f"{args.source}: {len(good)} images that can be used are too few; add some")
+    config = transfer.like_network(fitted(good, config, ()), vars(args))
+    config = recipe.for_own_images(config, len(good), vars(args))
+    tf.get_logger().setLevel("ERROR")
+    found = suspects(good, config)
+    print_suspects(found, len(good))
+    if args.report:
+        write_report(args.report, found, args.source, len(good))
+        print(f"{args.report}: open it in a browser")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,78 @@
+"""The drawer of many styles: each captcha has one of its own, can be repeated, and can be read."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from captcha_cli import UserError
+from captcha_config import Config
+from captcha_sets import glyphs, styles
+from captcha_sets.draw import check_drawing, draw
+from captcha_sets.pool import is_repeatable
+
+import matplotlib
+import numpy as np
+import pytest
+
+FONT_FOLDER = Path(matplotlib.get_data_path(), "fonts", "ttf")
+SANS, SERIF = (str(FONT_FOLDER / name) for name in ("DejaVuSans.ttf", "DejaVuSerif-Bold.ttf"))
+STYLES = Config(
+    drawer="captcha_sets.styles:draw",
+    fonts=(SANS, SERIF),
+    characters="0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    length=8,
+    min_length=3,
+    canvas_sizes=("90x30", "160x60", "300x80"),
+)
+
+
+def test_every_captcha_has_one_of_the_sizes_and_is_resized_to_the_config_s():
+    sizes = {styles.draw("aB3", STYLES, random.Random(i)).size for i in range(40)}
+    assert sizes == {(90, 30), (160, 60), (300, 80)}
+    assert draw(0, "train", STYLES)[1].size == (STYLES.width, STYLES.height)
+
+
+def test_a_captcha_depends_on_its_index_alone():
+    assert is_repeatable("train", STYLES)
+
+
+def test_hundreds_of_captchas_of_all_lengths_are_drawn_without_an_error():
+    lengths = {len(draw(i, "train", STYLES)[0]) for i in range(300)}
+    assert lengths == set(range(3, 9))
+
+
+def test_a_long_text_in_a_small_picture_is_drawn_completely():
+    """Side by side, the characters are no wider than the picture, and no higher."""
+    for i in range(50):
+        pairs = glyphs.glyphs("WMWMWMWM", [SERIF] * 8, (90, 30), random.Random(i))
+        assert sum(mask.width for mask, _ in pairs) <= 90 + 8  # each may be rounded up
+        boxes = [mask.getbbox() for mask, _ in pairs]
+        assert max(box[3] - box[1] for box in boxes) <= 30 + 1
+
+
+def test_ink_can_be_seen_on_its_ground():
+    rng = random.Random(1)
+    for _ in range(500):
+        ground = styles._colour(rng)
+        ink = styles._ink(ground, rng)
+        lightness = abs(styles._lightness(ink) - styles._lightness(ground))
+        assert lightness > styles.CLEARLY or np.linalg.norm(np.subtract(ink, ground)) > styles.BY_COLOUR
+
+
+def test_styles_differ_more_than_the_text_does():
+    """Of the same text, one captcha is dark and the next one light, one grey and the next one in colour."""
+    pixels = [np.asarray(styles.draw("same", STYLES, random.Random(i)), float) for i in range(100)]
+    means = [each.mean() for each in pixels]
+    colours = [np.ptp(each.mean(axis=(0, 1))) for each in pixels]
+    assert min(means) < 60 and max(means) > 195
+    assert min(colours) < 2 and max(colours) > 60
+
+
+def test_without_fonts_it_says_how_to_name_some():
+    with pytest.raises(UserError, match=r"fonts: this drawer has no fonts of its own; name TrueType files \(--fonts\)"):
+        styles.draw("abc", replace(STYLES, fonts=()), random.Random(1))
+
+
+def test_a_font_that_lacks_a_character_is_refused():
+    with pytest.raises(UserError, match=r"characters: .*DejaVuSans.ttf has no '漢'"):
+        check_drawing(replace(STYLES, characters="ab漢"))

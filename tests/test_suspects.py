@@ -1,0 +1,97 @@
+"""Labels that are probably wrong: found by networks that did not train on them."""
+
+import random
+from dataclasses import replace
+
+import captcha_suspects
+from captcha_config import Config
+from captcha_sets.draw import draw
+from captcha_sets.labelled import fitted, labelled_images
+
+import numpy as np
+import pytest
+from conftest import SMALL, errors, run
+
+COUNT, WRONG = 240, 12
+QUICK = replace(SMALL, noise_dots=0, noise_curves=0, channels=(8, 16), max_steps=150, warmup_steps=5)
+OPTIONS = ("--channels", 8, 16, "--max_steps", 150, "--warmup_steps", 5, "--batch_size", 16)
+
+
+@pytest.fixture(scope="module")
+def mislabelled(tmp_path_factory):
+    """A folder of images, and the names of those with one character of the label changed."""
+    folder, rng, wrong = tmp_path_factory.mktemp("mislabelled"), random.Random(1), set()
+    for i in range(COUNT):
+        text, image = draw(i, "own", QUICK)
+        name = f"{i:04}_{text}.png"
+        if i < WRONG:
+            other = rng.choice([character for character in SMALL.characters if character != text[0]])
+            name = f"{i:04}_{other}{text[1:]}.png"
+            wrong.add(name)
+        image.save(folder / name)
+    return folder, wrong
+
+
+@pytest.fixture(scope="module")
+def found(mislabelled):
+    good, _ = labelled_images(mislabelled[0], QUICK)
+    return captcha_suspects.suspects(good, fitted(good, QUICK, ()))
+
+
+def test_wrong_labels_come_first(found, mislabelled):
+    first = {suspect.path.name for suspect in found[:WRONG]}
+    assert len(first & mislabelled[1]) >= 0.75 * WRONG
+
+
+def test_a_suspect_has_the_label_and_what_contradicts_it(found):
+    for suspect in found:
+        assert suspect.path.stem.endswith(f"_{suspect.label}")
+        assert suspect.prediction != suspect.label
+    odds = [suspect.odds for suspect in found]
+    assert odds == sorted(odds, reverse=True)
+
+
+def test_no_image_is_read_by_a_network_that_trained_on_it(monkeypatch):
+    """Each network's images and those that it reads are, together, all of them, and have none in common."""
+    trained_on = []
+
+    def observed(images, labels, config, steps):
+        trained_on.append(set(images[:, 0, 0, 0].tolist()))
+        return len(trained_on) - 1
+
+    def reading(network, images):
+        read = set(images[:, 0, 0, 0].tolist())
+        assert not read & trained_on[network] and read | trained_on[network] == set(range(10))
+        return np.zeros((len(images), 2, 4), np.float32)
+
+    monkeypatch.setattr(captcha_suspects, "_trained", observed)
+    monkeypatch.setattr(captcha_suspects.captcha_model, "forward", reading)
+    images = np.zeros((10, 4, 4, 1), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
+    captcha_suspects.held_out_logits(images, np.zeros((10, 2), np.int32), SMALL)
+    assert len(trained_on) == captcha_suspects.PARTS
+
+
+def test_the_probability_of_a_label_ends_with_the_text():
+    config = Config(characters="ab", length=3, min_length=1)
+    predicted = np.array([[[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [0.9, 0.1, 0.0]]])
+    assert captcha_suspects._label_probability(predicted, np.array([[0, 2, 2]]), config) == pytest.approx(0.25)
+    assert captcha_suspects._label_probability(predicted, np.array([[0, 1, 0]]), config) == pytest.approx(0.1125)
+
+
+def test_the_command_lists_them_and_writes_a_page_with_their_images(mislabelled, tmp_path):
+    folder, wrong = mislabelled
+    done = run("captcha_suspects.py", folder, *OPTIONS, "--report", "suspects.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = [name for name in wrong if name[:9] in done.stdout]
+    page = (tmp_path / "suspects.html").read_text(encoding="utf-8")
+    assert len(listed) >= 0.75 * WRONG
+    assert all(name in page for name in listed)
+    assert page.count("data:image/png;base64,") == int(done.stdout.split()[0])
+
+
+def test_a_folder_with_too_few_images_is_refused_in_one_line(tmp_path):
+    draw(0, "own", SMALL)[1].save(tmp_path / "12.png")
+    done = run("captcha_suspects.py", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = errors(done.stderr)
+    assert "1 images that can be used are too few; add some" in line
