@@ -2,13 +2,14 @@
 # make test         set up and run the tests          make test-all   the slow ones too
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
-# make models       train the shipped networks anew, two hours
+# make models       train the shipped networks anew, an hour
+# make starter      train the starter network, ten hours, in pieces of any length
 # make tensorboard  watch the training in a browser
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test test-all tensorboard faults check bench models
+.PHONY: train setup test test-all tensorboard faults check bench models starter
 
 train: .venv/.done
 	$(RUN) captcha_producer.py --update
@@ -81,3 +82,15 @@ models: .venv/.done
 		$(RUN) captcha_export.py --tfrecords_dir tfrecords/$$name --save_dir save/$$name --to weights/$$name && \
 		mv weights/$$name/model.tflite captcha_predict/models/$$name.tflite || exit 1; \
 	done
+
+STARTER_FONTS := benchmarks/starter_fonts.txt
+STARTER_SIZES := 90x30 100x30 100x40 120x40 120x60 130x53 140x70 150x50 160x60 160x80 180x60 200x70 200x80 240x80 250x60 280x80 300x100
+STARTER := --tfrecords_dir tfrecords/starter --save_dir save/starter
+
+# The starter network, which can be stopped and resumed. Its fonts are those of Debian's packages in starter_fonts.packages.
+starter: .venv/.done
+	$(DRAW) --tfrecords_dir tfrecords/starter --train_count 300000 --validation_count 5000 --width 192 --height 64 \
+		--characters 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ --min_length 3 --length 8 \
+		--drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
+	$(RUN) captcha_train.py $(STARTER) --max_steps 60000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
+		--no-input_downsampling --input_color --channels 16 32 64 128 128 128 --head_units 32 128

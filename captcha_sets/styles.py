@@ -10,10 +10,11 @@ import io
 import math
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets.glyphs import glyphs
+from captcha_sets.glyphs import Pair, glyphs
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
@@ -26,6 +27,9 @@ MESH = (8, 2)  # columns and rows in which an image is warped
 ONE_FONT = 0.75  # share of captchas with one font for all characters
 ONE_INK = 0.6  # share with one colour for all characters
 PATCHES = 0.15  # share with a ground of its own behind each character
+OVERLAPS = (0, 0, 0.05, 0.1, 0.2)  # of characters, share of their width
+UNEVEN = (0, 0, 0.05, 0.15)  # distance of a character from the middle line, share of the height
+SPREADS = (0, 0.2, 0.5)  # distance of a character from the middle of its gap, share of the gap
 
 Colour = tuple[int, ...]
 
@@ -188,32 +192,47 @@ def _small_text(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour,
 # The text
 
 
+class Place(NamedTuple):
+    """Where a character is, pixels."""
+
+    left: int
+    top: int
+    columns: tuple[float, float]  # from its left to that of the next one, the gap included
+
+
 def _write(image: Image.Image, text: str, ink: Colour, ground: Colour, config: Config, rng: random.Random) -> None:
     """Draw the characters side by side, over the whole width or a part of it."""
-    fonts = (
-        [rng.choice(config.fonts)] * len(text) if rng.random() < ONE_FONT else rng.choices(config.fonts, k=len(text))
-    )
+    fonts = rng.choices(config.fonts, k=len(text))
+    if rng.random() < ONE_FONT:
+        fonts = fonts[:1] * len(text)
     pairs = glyphs(text, fonts, image.size, rng)
-    overlap = rng.choice([0, 0, 0.05, 0.1, 0.2])
-    steps = [glyph.width * (1 - overlap) for glyph, _ in pairs]
-    free = max(0.0, image.width - sum(steps))
-    gap = rng.uniform(0, 1) * free / len(text)
-    x = rng.uniform(0, max(0.0, free - gap * len(text)))
-    uneven = rng.choice([0, 0, 0.05, 0.15]) * image.height
-    middle = image.height / 2 + rng.uniform(-0.05, 0.05) * image.height
-    one_ink, patches, spread = rng.random() < ONE_INK, rng.random() < PATCHES, rng.choice([0, 0.2, 0.5])
-    for (glyph, outline), step in zip(pairs, steps, strict=True):
-        left = round(x + gap * (0.5 + rng.uniform(-spread, spread)))
-        top = round(middle - glyph.height / 2 + rng.uniform(-uneven, uneven))
+    one_ink, patches = rng.random() < ONE_INK, rng.random() < PATCHES
+    for (glyph, outline), place in zip(pairs, _places(pairs, image.size, rng), strict=True):
         behind = ground
         if patches:
             behind = _colour(rng)
-            _patch(image, (x, x + step + gap), behind, rng)
+            _patch(image, place.columns, behind, rng)
         colour = ink if one_ink and not patches else _ink(behind, rng)
         if outline:
-            image.paste(_ink(colour, rng), (left, top), outline)
-        image.paste(colour, (left, top), glyph)
+            image.paste(_ink(colour, rng), (place.left, place.top), outline)
+        image.paste(colour, (place.left, place.top), glyph)
+
+
+def _places(pairs: list[Pair], size: tuple[int, int], rng: random.Random) -> list[Place]:
+    width, height = size
+    overlap, uneven, spread = rng.choice(OVERLAPS), rng.choice(UNEVEN) * height, rng.choice(SPREADS)
+    middle = height * rng.uniform(0.45, 0.55)
+    steps = [glyph.width * (1 - overlap) for glyph, _ in pairs]
+    free = max(0.0, width - sum(steps))
+    gap = rng.random() * free / len(pairs)
+    x = rng.uniform(0, free - gap * len(pairs))
+    places = []
+    for (glyph, _), step in zip(pairs, steps, strict=True):
+        left = round(x + gap * (0.5 + rng.uniform(-spread, spread)))
+        top = round(middle - glyph.height / 2 + rng.uniform(-uneven, uneven))
+        places.append(Place(left, top, (x, x + step + gap)))
         x += step + gap
+    return places
 
 
 def _patch(image: Image.Image, columns: tuple[float, float], colour: Colour, rng: random.Random) -> None:

@@ -1,0 +1,113 @@
+"""How well captchas of other styles are read after training on a few labelled ones.
+
+    python benchmarks/few_labels.py [--labels 100 1000] [--starts nothing digits] [--seeds 1]
+
+Each style of unseen_styles.py is drawn into few_labels/: 1,000 captchas to score on, and up to 1,000 labelled ones,
+those for validation included. Then the commands of the guide to images of your own run, for each number of labels,
+start and seed. Each result is kept in few_labels/results.jsonl: the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import captcha_predict
+from benchmarks.unseen_styles import STYLES, Style, samples
+from captcha_cli import UserError, run, start_litert
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+BASE = Path("few_labels")
+RESULTS = BASE / "results.jsonl"
+HELD_OUT = 1000  # captchas to score on
+LABELLED = 1000  # the largest number of labels
+STARTS = ("nothing", "digits")
+
+
+def draw_style(style: Style) -> None:
+    """Write a style's captchas to folders, named as the producer takes them."""
+    for name, (start, end) in {"held_out": (0, HELD_OUT), "labelled": (HELD_OUT, HELD_OUT + LABELLED)}.items():
+        folder = BASE / style.name / name
+        if folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        texts, images = samples(style, HELD_OUT + LABELLED)
+        for i in range(start, end):
+            images[i].save(folder / f"{i:05}_{texts[i]}.png")
+
+
+def measure(style: Style, labels: int, start: str, seed: int) -> dict:
+    """Import, train and score. The seconds are those of the import and the training."""
+    work = BASE / style.name / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "mine").mkdir(parents=True)
+    for path in sorted((BASE / style.name / "labelled").iterdir())[:labels]:
+        shutil.copy(path, work / "mine")
+    folders = ("--tfrecords_dir", work / "tfrecords", "--images_dir", work / "images")
+    init = () if start == "nothing" else ("--init_from", start)
+    began = time.perf_counter()
+    script("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed)
+    script("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init)
+    seconds = time.perf_counter() - began
+    read = captcha_predict.read(BASE / style.name / "held_out", model=work / "save")
+    correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
+    return {
+        "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": correct / len(read),
+        "seconds": seconds,
+    }  # fmt: skip
+
+
+def script(name: str, *args: object) -> None:
+    """Run a script of the project; its errors end this one."""
+    done = subprocess.run([sys.executable, str(ROOT / name), *map(str, args)], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{name} failed:\n{done.stderr}")
+
+
+def show(results: list[dict]) -> None:
+    """Print the mean over the seeds for each style, number of labels and start, and the mean over the styles."""
+    names = [style.name for style in STYLES]
+    table = Table("labels", "start", *names, "mean", "seconds")
+    for labels, start in sorted({(each["labels"], each["start"]) for each in results}):
+        row = [each for each in results if (each["labels"], each["start"]) == (labels, start)]
+        by_style = {name: [each["accuracy"] for each in row if each["style"] == name] for name in names}
+        means = {name: statistics.mean(accuracies) for name, accuracies in by_style.items() if accuracies}
+        cells = [f"{means[name]:.1%}" if name in means else "" for name in names]
+        mean = f"{statistics.mean(means.values()):.1%}" if len(means) == len(names) else ""
+        table.add_row(str(labels), start, *cells, mean, f"{statistics.mean(each['seconds'] for each in row):.0f}")
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--labels", type=int, nargs="+", default=[50, 100, 300, 1000])
+    parser.add_argument("--starts", nargs="+", default=STARTS, help="nothing, or what --init_from takes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    args = parser.parse_args()
+    start_litert()
+    for style in STYLES:
+        draw_style(style)
+    results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}
+    cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in STYLES]
+    for style, labels, start, seed in cells:
+        if (style.name, labels, start, seed) in done:
+            continue
+        results.append(measure(style, labels, start, seed))
+        with open(RESULTS, "a") as file:
+            file.write(json.dumps(results[-1]) + "\n")
+        print(json.dumps(results[-1]), flush=True)
+    show(results)
+
+
+if __name__ == "__main__":
+    run(main)
