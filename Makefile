@@ -3,7 +3,7 @@
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
 # make models       train the shipped networks anew, an hour
-# make starter      train the starter network, ten hours, in pieces of any length
+# make starter      train a starter network, hours, in pieces of any length
 # make tensorboard  watch the training in a browser
 
 PYTHON ?= python3
@@ -87,7 +87,7 @@ STARTER_FONTS := benchmarks/starter_fonts.txt
 STARTER_SIZES := 90x30 100x30 100x40 120x40 120x60 130x53 140x70 150x50 160x60 160x80 180x60 200x70 200x80 240x80 250x60 280x80 300x100
 STARTER := --tfrecords_dir tfrecords/starter --save_dir save/starter
 
-# The starter network, which can be stopped and resumed. Its fonts are those of Debian's packages in starter_fonts.packages.
+# It can be stopped and resumed. Its fonts are in Debian's packages that benchmarks/starter_fonts.packages lists.
 starter: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/starter --train_count 300000 --validation_count 5000 --width 192 --height 64 \
 		--characters 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ --min_length 3 --length 8 \
