@@ -45,7 +45,7 @@ def draw_style(style: Style) -> None:
             images[i].save(folder / f"{i:05}_{texts[i]}.png")
 
 
-def measure(style: Style, labels: int, start: str, seed: int) -> dict:
+def measure(style: Style, labels: int, start: str, seed: int, options: list[str]) -> dict:
     """Import, train and score. The seconds are those of the import and the training."""
     work = BASE / style.name / "work"
     shutil.rmtree(work, ignore_errors=True)
@@ -56,7 +56,7 @@ def measure(style: Style, labels: int, start: str, seed: int) -> dict:
     init = () if start == "nothing" else ("--init_from", start)
     began = time.perf_counter()
     script("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed)
-    script("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init)
+    script("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init, *options)
     seconds = time.perf_counter() - began
     read = captcha_predict.read(BASE / style.name / "held_out", model=work / "save")
     correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
@@ -92,7 +92,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[50, 100, 300, 1000])
     parser.add_argument("--starts", nargs="+", default=STARTS, help="nothing, or what --init_from takes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--max_steps", type=int, help="steps to train for; default: as many as the trainer chooses")
     args = parser.parse_args()
+    options = ["--max_steps", str(args.max_steps)] if args.max_steps else []
     start_litert()
     for style in STYLES:
         draw_style(style)
@@ -102,7 +104,7 @@ def main() -> None:
     for style, labels, start, seed in cells:
         if (style.name, labels, start, seed) in done:
             continue
-        results.append(measure(style, labels, start, seed))
+        results.append(measure(style, labels, start, seed, options))
         with open(RESULTS, "a") as file:
             file.write(json.dumps(results[-1]) + "\n")
         print(json.dumps(results[-1]), flush=True)

@@ -120,6 +120,8 @@ def shrunk(words: list[str]) -> list[str]:
         more = {"--max_steps": str(FEW["--max_steps"] // SHRINK)} | TRAINER
         if "--init_from" not in words:
             words += ["--channels", "4", "8"]  # the last one given counts
+    if script == "captcha_suspects.py":
+        more = {"--max_steps": "4", "--batch_size": "8", "--warmup_steps": "1"}
     before_beam = words.index("--") if "--" in words else len(words)
     words[before_beam:before_beam] = [word for name in more if name not in words for word in (name, more[name])]
     return [script, *words]

@@ -85,6 +85,7 @@ def test_kernels_and_matrices_are_muons_and_the_rest_is_adamws():
 
 def test_weights_decay_and_biases_and_normalization_do_not():
     model = captcha_model.build(SMALL)
+    model.get_layer("amounts").kernel.assign(keras.ops.ones((16, 1)))  # begins at zero
     muon = optimizer.build(model, replace(SMALL, weight_decay=0.5, warmup_steps=0))
     before = [variable.numpy() for variable in model.trainable_variables]
     muon.apply([keras.ops.zeros(variable.shape) for variable in model.trainable_variables])
