@@ -91,18 +91,16 @@ class Config:
 
     # The network
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
-    input_downsampling: bool = option(
-        True, "halve the image first; without it steps are slower, and O and 0 differ more"
-    )
+    input_downsampling: bool = option(True, "halve the image first; off: slower steps, better at telling O from 0")
     head_units: tuple[int, ...] = option(
-        (16, 64), "units that find characters, and units that tell them apart", 1, 4096
+        (16, 64), "two numbers: filters that locate characters, and units that classify them", 1, 4096
     )
-    input_color: bool = option(False, "see the image in colour; otherwise in grey")
+    input_color: bool = option(False, "see images in colour; off: in grey")
     label_smoothing: float = option(0.05, "share of a label that is spread over all characters", 0.0, 0.5)
 
     # Training
     automatic: bool = option(
-        True, "choose max_steps, shift, rotate and zoom by the number of images, where these were imported", free=True
+        True, "for imported images, choose max_steps, shift, rotate and zoom by their number", free=True
     )
     init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals")
     batch_size: int = option(64, "images in a step, over all devices", 1, 65536)
@@ -151,7 +149,7 @@ class Config:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision!r} must be one of {', '.join(PRECISIONS)}")
         if len(self.head_units) != 2:
-            raise UserError("head_units: give two numbers")
+            raise UserError("head_units: give two numbers, such as 16 64")
         if len(self.channels) < 2:
             raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_sets.draw import TRAIN, check_drawing
-from captcha_sets.pixels import arrays, grey, open_pixels, verified_records
+from captcha_sets.pixels import arrays, open_pixels, seen, verified_records
 from captcha_sets.pool import draw_many
 
 import numpy as np
@@ -151,9 +151,7 @@ def on_the_fly_batches(
             yield from arrays(captchas, size, config)
 
     batches = tf.data.Dataset.from_generator(drawn, output_signature=(images, labels))
-    if not config.input_color:
-        batches = batches.map(lambda images, labels: (tf.cast(grey(images), tf.uint8), labels))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.map(lambda images, labels: (seen(images, config), labels)).prefetch(tf.data.AUTOTUNE)
 
 
 @contextlib.contextmanager

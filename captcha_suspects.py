@@ -3,14 +3,15 @@
     python captcha_suspects.py my_images
     python captcha_suspects.py labels.csv --report suspects.html
 
-The images are divided into parts. A network trains on all but one of them and then reads that one, so that no image is
-read by a network that has seen its label. The labels that are contradicted are listed, the most certain
-contradiction first.
+Cross-validation: the images are divided into four parts, and each part is read by a network that was trained on the
+other three. Labels that differ from the prediction are listed, the most confident prediction first.
 """
 
 import argparse
 import base64
+import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from captcha_predict.images import open_image
 from captcha_runs import metrics, optimizer, recipe, transfer
 from captcha_sets.draw import png
 from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
-from captcha_sets.pixels import arrays, grey, in_memory
+from captcha_sets.pixels import BLOCK, arrays, in_memory, seen
 from captcha_sets.sheet import print_table
 from captcha_train import build_train_step
 
@@ -44,21 +45,21 @@ FIELDS = (
 )  # fmt: skip
 PARTS = 4
 SHOWN = 20  # suspects that are printed
-BATCH_SIZE = 256
+MAX_LOG_RATIO = 20  # larger ratios are shown as this one
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label that a network contradicts."""
+    """A label that differs from the prediction."""
 
     path: Path
     label: str
     prediction: str
-    odds: float  # the prediction is so many times as probable as the label, natural logarithm
+    log_ratio: float  # ln(probability of the prediction / probability of the label)
 
 
 def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
-    """The labels that are contradicted, the most certain contradiction first.
+    """The labels that differ from the prediction, the most confident prediction first.
 
     Confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068) finds wrong labels in the same way: by
     predictions for examples that were left out of the training.
@@ -67,27 +68,32 @@ def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
       good: labelled images, at least PARTS of them.
       config: with their characters, lengths and size, and how to train.
     """
-    images, labels = next(arrays(png_files(good, config), len(good), config))
-    if not config.input_color:
-        images = np.asarray(grey(images), np.uint8)
+    images, labels = _opened(good, config)
     logits = held_out_logits(images, labels, config)
     predicted = probabilities(logits / metrics.temperature(logits, labels), config)  # [count, length, classes]
     texts, confidence = decode(predicted, config)
-    odds = np.log(confidence) - np.log(_label_probability(predicted, labels, config))
+    log_ratio = np.log(confidence) - _log_probability(labels, predicted, config)
     names = classes(config)
-    wrong = np.flatnonzero((texts != labels).any(axis=1))
+    wrong = np.flatnonzero((texts != labels).any(axis=1) & (log_ratio > 0))  # the prediction need not be the best text
     return [
-        Suspect(good[i].path, good[i].text, "".join(names[label] for label in texts[i]), float(odds[i]))
-        for i in wrong[np.argsort(-odds[wrong], kind="stable")]
+        Suspect(good[i].path, good[i].text, "".join(names[label] for label in texts[i]), float(log_ratio[i]))
+        for i in wrong[np.argsort(-log_ratio[wrong], kind="stable")]
     ]
 
 
-def _label_probability(predicted: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
-    """The probability of exactly the label, float [count]: of its characters, and of its end where lengths vary."""
+def _opened(good: list[LabelledImage], config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Images as the network sees them, uint8 [count, height, width, channels], and labels, int32 [count, length]."""
+    blocks = arrays(png_files(good, config), BLOCK, config)
+    images, labels = zip(*((np.asarray(seen(images, config)), labels) for images, labels in blocks), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _log_probability(labels: np.ndarray, predicted: np.ndarray, config: Config) -> np.ndarray:
+    """ln of the probability of these labels, float [count]: of the characters, and of the end where lengths vary."""
     of_labels = np.take_along_axis(predicted, labels[..., None], axis=-1)[..., 0]  # [count, length]
     nothing = labels == len(config.characters)
     after_the_end = nothing & (np.cumsum(nothing, axis=-1) > 1)
-    return np.where(after_the_end, 1.0, of_labels).clip(1e-30).prod(axis=-1)
+    return np.log(np.where(after_the_end, 1.0, of_labels).clip(1e-30)).sum(axis=-1)
 
 
 def held_out_logits(images: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
@@ -101,13 +107,13 @@ def held_out_logits(images: np.ndarray, labels: np.ndarray, config: Config) -> n
     """
     parts = np.random.default_rng(config.seed).permutation(len(images)) % PARTS
     logits = np.zeros((*labels.shape, len(classes(config))), np.float32)
-    steps = track(range(PARTS * config.max_steps), PARTS * config.max_steps, "training", "steps")
-    for part in range(PARTS):
-        network = _trained(images[parts != part], labels[parts != part], config, steps)
-        held_out = np.flatnonzero(parts == part)
-        for start in range(0, len(held_out), BATCH_SIZE):
-            some = held_out[start : start + BATCH_SIZE]
-            logits[some] = captcha_model.forward(network, images[some])
+    total = PARTS * config.max_steps
+    with contextlib.closing(track(range(total), total, "training", "steps")) as steps:
+        for part in range(PARTS):
+            network = _trained(images[parts != part], labels[parts != part], config, steps)
+            held_out = np.flatnonzero(parts == part)
+            for some in np.array_split(held_out, math.ceil(len(held_out) / BLOCK)):
+                logits[some] = captcha_model.forward(network, images[some])
     return logits
 
 
@@ -126,18 +132,20 @@ def _trained(images: np.ndarray, labels: np.ndarray, config: Config, steps: Iter
 
 
 def print_suspects(found: list[Suspect], count: int) -> None:
-    print(f"{len(found)} of {count} labels are contradicted")
-    table = Table("image", "label", "prediction", "odds")
+    print(f"{len(found)} of {count} labels differ from the prediction")
+    if not found:
+        return
+    table = Table("image", "label", "prediction", "times as probable")
     for suspect in found[:SHOWN]:
-        table.add_row(str(suspect.path), suspect.label, suspect.prediction, _odds(suspect))
+        table.add_row(str(suspect.path), suspect.label, suspect.prediction, _times(suspect))
     print_table(table)
     if len(found) > SHOWN:
         print(f"and {len(found) - SHOWN} less certain ones (--report shows all)")
 
 
-def _odds(suspect: Suspect) -> str:
-    """Such as "1,200 : 1"."""
-    return f"{np.exp(min(suspect.odds, 20)):,.0f} : 1"
+def _times(suspect: Suspect) -> str:
+    """How many times as probable as the label the prediction is, such as "1,200"."""
+    return f"{np.exp(min(suspect.log_ratio, MAX_LOG_RATIO)):,.0f}"
 
 
 def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> None:
@@ -145,7 +153,7 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
     rows = [
         {
             **dataclasses.asdict(suspect),
-            "odds": _odds(suspect),
+            "times": _times(suspect),
             "png": base64.b64encode(png(open_image(suspect.path))).decode(),
         }
         for suspect in found
@@ -158,7 +166,7 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="a folder of labelled images, or a CSV file, as for the producer")
-    parser.add_argument("--ignore_case", action="store_true", help="labels that differ in case alone are the same")
+    parser.add_argument("--ignore_case", action="store_true", help="treat upper and lower case as the same")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all suspects as one HTML page")
 
 
@@ -170,7 +178,7 @@ def main() -> None:
     for problem in problems:
         print(f"left out: {problem}")
     if len(good) < PARTS:
-        raise UserError(f"{args.source}: {len(good)} images that can be used are too few; add some")
+        raise UserError(f"{args.source}: only {len(good)} usable images; at least {PARTS} are needed")
     config = transfer.like_network(fitted(good, config, ()), vars(args))
     config = recipe.for_own_images(config, len(good), vars(args))
     tf.get_logger().setLevel("ERROR")

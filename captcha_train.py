@@ -111,7 +111,7 @@ def train(config: Config, set_aside: bool = False) -> int:
                 return 128 + stopped_by
             if chief:
                 log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
-                if manifests[VALIDATION]["source"] is not None:
+                if not config.on_the_fly and manifests[TRAIN]["source"] is not None:
                     log.say(verdict(forward, manifests, values, config))
             return 0
 

@@ -35,14 +35,16 @@ STARTS = ("nothing", "digits")
 
 def draw_style(style: Style) -> None:
     """Write a style's captchas to folders, named as the producer takes them."""
-    for name, (start, end) in {"held_out": (0, HELD_OUT), "labelled": (HELD_OUT, HELD_OUT + LABELLED)}.items():
-        folder = BASE / style.name / name
-        if folder.exists():
-            continue
-        folder.mkdir(parents=True)
-        texts, images = samples(style, HELD_OUT + LABELLED)
-        for i in range(start, end):
-            images[i].save(folder / f"{i:05}_{texts[i]}.png")
+    folder = BASE / style.name
+    if folder.exists():
+        return
+    new = BASE / f"{style.name}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    for name in ("held_out", "labelled"):
+        (new / name).mkdir(parents=True)
+    for i, (text, image) in enumerate(zip(*samples(style, HELD_OUT + LABELLED), strict=True)):
+        image.save(new / ("held_out" if i < HELD_OUT else "labelled") / f"{i:05}_{text}.png")
+    new.rename(folder)
 
 
 def measure(style: Style, labels: int, start: str, seed: int, options: list[str]) -> dict:
@@ -62,7 +64,7 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
     correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
     return {
         "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": correct / len(read),
-        "seconds": seconds,
+        "seconds": seconds, "options": options,
     }  # fmt: skip
 
 
@@ -95,10 +97,13 @@ def main() -> None:
     parser.add_argument("--max_steps", type=int, help="steps to train for; default: as many as the trainer chooses")
     args = parser.parse_args()
     options = ["--max_steps", str(args.max_steps)] if args.max_steps else []
+    if max(args.labels) > LABELLED:
+        raise UserError(f"--labels: at most {LABELLED} are drawn")
     start_litert()
     for style in STYLES:
         draw_style(style)
     results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    results = [each for each in results if each["options"] == options]
     done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}
     cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in STYLES]
     for style, labels, start, seed in cells:

@@ -5,7 +5,7 @@ captcha_predict.read("captcha.png")                         "2704"
 captcha_predict.read(["a.png", "b.png"])                    ["2704", "0318"]
 captcha_predict.read("captcha.png", details=True)           a Prediction: text, confidence, probabilities
 captcha_predict.read("captcha.png", model="save/letters")   with another model than the default
-captcha_predict.read("captcha.png", characters="0123456789")    knowing that it has no others
+captcha_predict.read("captcha.png", characters="0123456789")    only these are possible
 
 python -m captcha_predict captcha.png folder/ --json
 """

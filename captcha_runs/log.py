@@ -24,7 +24,7 @@ from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
 from captcha_predict.images import open_image
 from captcha_runs.checkpoint_files import BEST
-from captcha_sets.draw import TRAIN, is_library
+from captcha_sets.draw import TRAIN, is_own
 from captcha_sets.files import reason
 from captcha_sets.manifest import VALIDATION
 from captcha_sets.replace import belongs
@@ -247,7 +247,7 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
 def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
     """The result, and what one may want to do next."""
     captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
-    if not is_library(config.drawer) and manifest["source"] is None:
+    if not is_own(config.drawer) and manifest["source"] is None:
         captchas += f" --drawer {config.drawer}"
     rows = [
         ("steps", f"{step}, in {seconds:.0f} s of training"),

@@ -27,7 +27,6 @@ def for_own_images(config: Config, count: int, typed: Collection[str]) -> Config
     for largest, values in RECIPES if config.automatic else ():
         if count <= largest:
             chosen = {name: value for name, value in values.items() if name not in typed}
-            chosen["shift"] = min(chosen.get("shift", config.shift), min(config.width, config.height) - 1)
             return dataclasses.replace(config, **chosen)
     return config
 
@@ -36,12 +35,12 @@ def for_sets(config: Config, typed: Collection[str]) -> Config:
     """The config with a recipe for the images of its sets, where they were imported; and say so."""
     manifests = [open_manifest(split, config) for split in SPLITS if set_exists(split, config)]
     imported = [manifest for manifest in manifests if manifest["source"] is not None]
-    if TRAIN not in [manifest["split"] for manifest in imported]:
+    if config.on_the_fly or TRAIN not in [manifest["split"] for manifest in imported]:
         return config
     count = sum(manifest["count"] for manifest in imported)
     chosen = for_own_images(config, count, typed)
     names = [name for name in RECIPES[0][1] if getattr(chosen, name) != getattr(config, name)]
     if names:
         values = ", ".join(f"{name} {getattr(chosen, name)}" for name in names)
-        print(f"for {count} images of your own: {values} (options override these)")
+        print(f"chosen for {count} imported images: {values} (options override these)")
     return chosen

@@ -62,7 +62,7 @@ def start_from(name: str, model: keras.Model, config: Config) -> None:
         if getattr(theirs, field) != getattr(config, field):
             raise UserError(
                 f"init_from: {name} was trained with {field} {getattr(theirs, field)}; leave out --{field}, or train"
-                " from the start"
+                " from scratch (without --init_from)"
             )
     trained = captcha_model.build(theirs)
     checkpoint_files.restore(metadata, trained)
@@ -88,6 +88,8 @@ def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Co
         ours.beta.assign(trained.beta)
     elif ours.name == "classifier":
         _take_over_classifier(ours, trained, classes(config), classes(theirs))
+    elif ours.name == "amounts" and config.min_length and not theirs.min_length:
+        return  # where lengths do not vary, the sum of the amounts means nothing
     elif ours.weights:
         kernel = trained.kernel.numpy()
         if ours.kernel.shape != kernel.shape:

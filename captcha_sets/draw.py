@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from captcha_cli import UserError
-from captcha_config import LIBRARY, Config
+from captcha_config import Config
 from captcha_predict.images import open_image, resized
 from captcha_sets.library import check_fonts
 
@@ -42,7 +42,7 @@ def draw(index: int, split: str, config: Config) -> tuple[str, Image.Image]:
     rng = random.Random(name)  # hashed with SHA-512, so that no two generators share a sequence
     with _drawing:
         text = _text(rng, split, config)
-        with contextlib.nullcontext() if is_library(config.drawer) else _seeded(name):  # the library's uses rng alone
+        with contextlib.nullcontext() if is_own(config.drawer) else _seeded(name):  # our own use rng alone
             image = _drawn(text, config, rng)
         image = image if image.mode == "RGB" else open_image(image)  # what is transparent is white, as in files
         return text, resized(image, (config.width, config.height))
@@ -79,6 +79,8 @@ def _drawn(text: str, config: Config, rng: random.Random) -> Image.Image:
     draw_text, what = drawer(config.drawer), f"drawer: {config.drawer}"
     try:
         image = draw_text(text, config, rng)
+    except UserError:
+        raise
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
@@ -114,21 +116,21 @@ def drawer(name: str) -> Callable:
         ) from error
 
 
-def is_library(name: str) -> bool:
-    """Whether a drawer is one of captcha_sets/library.py."""
-    return name.partition(":")[0] == LIBRARY.partition(":")[0]
+def is_own(name: str) -> bool:
+    """Whether a drawer is one of this project's, in captcha_sets/."""
+    return name.startswith("captcha_sets.")
 
 
 def check_trusted(name: str, config: Config) -> None:
     """Raise UserError where a set or a network names a drawer that the config does not: a file must not run code."""
-    if not is_library(name) and name != config.drawer:
+    if not is_own(name) and name != config.drawer:
         raise UserError(f"drawer: these captchas are drawn by {name}; if you trust that code, add --drawer {name}")
 
 
 def check_drawing(config: Config) -> None:
     """Raise UserError where the drawer cannot be imported, or one of the fonts lacks a character."""
     drawer(config.drawer)
-    if is_library(config.drawer) or config.fonts:
+    if is_own(config.drawer):
         check_fonts(config)
 
 

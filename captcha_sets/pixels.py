@@ -5,6 +5,7 @@ records = in_memory(images, labels, config) the same of images that are in memor
 verified_records(records, index)            some of it, as arrays, checked
 arrays(captchas, size, config)              (text, PNG file) pairs → arrays of images and labels
 grey(images)                                the conversion that the network and the decoded images share
+seen(images, config)                        colour or grey, as the network sees images
 """
 
 import hashlib
@@ -41,6 +42,11 @@ def grey(images):
         return images
     # The mean, as a convolution: in LiteRT this takes a quarter of the time of adding the channels.
     return ops.round(ops.conv(images, np.full((1, 1, channels, 1), 1 / channels, "float32")))
+
+
+def seen(images, config: Config):
+    """What the network sees of uint8 RGB images: their colour, or grey, as config.input_color says."""
+    return images if config.input_color else ops.cast(grey(images), "uint8")
 
 
 def arrays(captchas: Iterator[tuple[str, bytes]], size: int, config: Config) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -157,8 +163,7 @@ def _write(path: Path, manifest: dict, dtype: np.dtype, config: Config) -> None:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (manifest["count"],)}
         np.lib.format.write_array_header_1_0(file, header)
         for images, labels in arrays(captchas, BLOCK, config):
-            seen = images if config.input_color else grey(images)
-            file.write(in_memory(seen, labels, config, start).tobytes())
+            file.write(in_memory(seen(images, config), labels, config, start).tobytes())
             start += len(labels)
     if open_manifest(split, config) != manifest:
         raise UserError(f"{config.tfrecords_dir}: the {split} split was replaced while it was read; run again")
@@ -169,7 +174,7 @@ def in_memory(images: np.ndarray, labels: np.ndarray, config: Config, start: int
     """Records as those of open_pixels, of captchas that are in memory.
 
     Args:
-      images: [count, height, width, channels], 0 to 255.
+      images: uint8 [count, height, width, channels].
       labels: int32 [count, length].
       start: the index of the first of them in its split.
     """

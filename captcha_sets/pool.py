@@ -21,7 +21,7 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets.draw import check_drawing, draw, file_label, is_library, png
+from captcha_sets.draw import check_drawing, draw, file_label, is_own, png
 
 from PIL import Image
 
@@ -64,7 +64,7 @@ def draw_many(indices: range, split: str, config: Config) -> Iterator[tuple[str,
 
 def is_repeatable(split: str, config: Config) -> bool:
     """Whether two processes that draw captchas of a split, in opposite orders, draw the same."""
-    if is_library(config.drawer):  # tests hold that
+    if is_own(config.drawer):  # tests hold that
         return True
     check_drawing(config)
     indices = range(PROBE)

@@ -57,7 +57,7 @@ def show(split: str, config: Config) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table without the blanks that rich leaves at the ends of lines."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # labels may hold brackets
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():

@@ -55,7 +55,7 @@ def test_drawn_captchas_are_trained_on_as_the_config_says(config, capsys):
 def test_the_number_of_images_includes_those_held_out(own_images, capsys):
     assert for_sets(own_images, ()) == for_own_images(own_images, 20, ())
     assert capsys.readouterr().out.startswith(
-        "for 20 images of your own: max_steps 500, shift 6, rotate 10.0, zoom 0.1"
+        "chosen for 20 imported images: max_steps 500, shift 6, rotate 10.0, zoom 0.1"
     )
 
 
@@ -63,4 +63,4 @@ def test_the_trainer_says_what_it_chose(own_images, tmp_path):
     typed = options(("channels", "batch_size", "warmup_steps"))
     done = run("captcha_train.py", *typed, "--max_steps", 2, "--rotate", 0, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("for 20 images of your own: shift 6, zoom 0.1 (options override these)\n")
+    assert done.stdout.startswith("chosen for 20 imported images: shift 6, zoom 0.1 (options override these)\n")

@@ -43,12 +43,12 @@ def test_wrong_labels_come_first(found, mislabelled):
     assert len(first & mislabelled[1]) >= 0.75 * WRONG
 
 
-def test_a_suspect_has_the_label_and_what_contradicts_it(found):
+def test_a_suspect_has_the_label_and_the_prediction(found):
     for suspect in found:
         assert suspect.path.stem.endswith(f"_{suspect.label}")
         assert suspect.prediction != suspect.label
-    odds = [suspect.odds for suspect in found]
-    assert odds == sorted(odds, reverse=True)
+    ratios = [suspect.log_ratio for suspect in found]
+    assert ratios == sorted(ratios, reverse=True)
 
 
 def test_no_image_is_read_by_a_network_that_trained_on_it(monkeypatch):
@@ -74,8 +74,9 @@ def test_no_image_is_read_by_a_network_that_trained_on_it(monkeypatch):
 def test_the_probability_of_a_label_ends_with_the_text():
     config = Config(characters="ab", length=3, min_length=1)
     predicted = np.array([[[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [0.9, 0.1, 0.0]]])
-    assert captcha_suspects._label_probability(predicted, np.array([[0, 2, 2]]), config) == pytest.approx(0.25)
-    assert captcha_suspects._label_probability(predicted, np.array([[0, 1, 0]]), config) == pytest.approx(0.1125)
+    for labels, probability in (([0, 2, 2], 0.25), ([0, 1, 0], 0.1125)):
+        found = captcha_suspects._log_probability(np.array([labels]), predicted, config)
+        assert found == pytest.approx(np.log(probability))
 
 
 def test_the_command_lists_them_and_writes_a_page_with_their_images(mislabelled, tmp_path):
@@ -94,4 +95,4 @@ def test_a_folder_with_too_few_images_is_refused_in_one_line(tmp_path):
     done = run("captcha_suspects.py", tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     (line,) = errors(done.stderr)
-    assert "1 images that can be used are too few; add some" in line
+    assert "only 1 usable images; at least 4 are needed" in line
