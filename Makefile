@@ -2,7 +2,7 @@
 # make test         set up and run the tests          make test-all   the slow ones too
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
-# make models       train the shipped networks anew, an hour
+# make models       train the shipped networks anew, two hours
 # make starter      train a starter network, hours, in pieces of any length
 # make tensorboard  watch the training in a browser
 
@@ -67,7 +67,8 @@ FULL_SIZE := --no-input_downsampling --channels 8 24 32 64 64
 LONG := --batch_size 128 --eval_every 1000 --save_every 500
 DRAW := $(RUN) captcha_producer.py --no-images
 
-# Of the capitals O and 0 are hardest, so the network learns these two alone first, and then sees them more often.
+# Of the capitals O and 0 are hardest, so the network learns these two alone first, and then sees them more often. Its
+# learning rate goes through two cycles.
 # A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
@@ -75,7 +76,9 @@ models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
 	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.004 --init_from save/o0
+	for steps in 10000 20000; do \
+		$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps $$steps --learning_rate 0.004 --init_from save/o0 || exit 1; \
+	done
 	$(DRAW) --tfrecords_dir tfrecords/letters --train_count 200000 --validation_count 5000 $(LETTERS) $(MIXED) $(SIZES) 100x60 100x60 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 $(FULL_SIZE)
 	for name in digits capitals letters; do \

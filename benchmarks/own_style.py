@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--held_out", type=int, default=2000, help="images to score on")
-    parser.add_argument("--max_steps", type=int, default=200)
+    parser.add_argument("--max_steps", type=int, help="steps to train for; default: as many as the trainer chooses")
     args = parser.parse_args()
     base = Path("own_style")
     if base.exists():
@@ -82,7 +82,7 @@ def main() -> None:
     start_litert()
     draw_pictures(base / "my_images", LABELLED, "to learn from")
     draw_pictures(base / "held_out", args.held_out, "held out")
-    table = Table("seed", "shipped model", f"{LABELLED} images, from nothing", f"{LABELLED} images, --init_from digits")
+    table = Table("seed", "shipped model", f"{LABELLED} images, from scratch", f"{LABELLED} images, --init_from digits")
     shipped = accuracy("digits", base / "held_out")
     for seed in args.seeds:
         trained = [accuracy(str(save), base / "held_out") for save in train(base, seed, args.max_steps)]
@@ -90,14 +90,14 @@ def main() -> None:
     Console().print(table)
 
 
-def train(base: Path, seed: int, max_steps: int) -> list[Path]:
+def train(base: Path, seed: int, max_steps: int | None) -> list[Path]:
     """Import the labelled images and train on them twice, from nothing and from digits; returns the save folders."""
     folders = ("--tfrecords_dir", base / f"tfrecords-{seed}", "--images_dir", base / f"images-{seed}")
     script("captcha_producer.py", "--source", base / "my_images", *folders, "--seed", seed)
-    channels = captcha_predict.load("digits").description["config"][
-        "channels"
-    ]  # in both, so that only the start differs
-    options = ("--max_steps", max_steps, "--rotate", 10, "--zoom", 0.1, "--seed", seed, "--channels", *channels)
+    channels = captcha_predict.load("digits").description["config"]["channels"]  # in both: only the start differs
+    options = ["--seed", seed, "--channels", *channels]
+    if max_steps:
+        options += ["--max_steps", max_steps]
     saves = []
     for name, start in (("nothing", ()), ("digits", ("--init_from", "digits"))):
         saves.append(base / "save" / f"{name}-{seed}")
