@@ -240,10 +240,9 @@ def _entry(results: Results, index: int, image: Image.Image) -> dict:
 
 def check_report(path: Path) -> None:
     """Raise now what would stop the report after all captchas are scored."""
-    from captcha_runs import report  # noqa: F401  # brings matplotlib and Jinja2, which nothing else needs
+    from captcha_runs import html, report  # noqa: F401  # they bring matplotlib and Jinja2, which nothing else needs
 
-    if not path.parent.is_dir():
-        raise UserError(f"--report {path}: there is no folder {path.parent}; create it, or name another file")
+    html.check_target(path)
 
 
 def write_report(path: Path, scored: dict, results: Results) -> None:

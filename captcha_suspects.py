@@ -8,7 +8,6 @@ other three. Labels that differ from the prediction are listed, the most confide
 """
 
 import argparse
-import base64
 import contextlib
 import dataclasses
 import math
@@ -27,14 +26,12 @@ import captcha_model
 from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
 from captcha_predict.images import open_image
-from captcha_runs import metrics, optimizer, recipe, transfer
-from captcha_sets.draw import png
+from captcha_runs import html, metrics, optimizer, recipe, transfer
 from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
 from captcha_sets.pixels import BLOCK, arrays, in_memory, seen
 from captcha_sets.sheet import print_table
 from captcha_train import build_train_step
 
-import jinja2
 import numpy as np
 from rich.table import Table
 
@@ -154,14 +151,11 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
         {
             **dataclasses.asdict(suspect),
             "times": _times(suspect),
-            "png": base64.b64encode(png(open_image(suspect.path))).decode(),
+            "png": html.embedded(open_image(suspect.path)),
         }
         for suspect in found
     ]
-    folder = Path(__file__).parent / "captcha_runs"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True)
-    page = environment.get_template("suspects.html").render(rows=rows, source=source, count=count)
-    path.write_text(page, encoding="utf-8")
+    html.write(path, "suspects.html", rows=rows, source=source, count=count)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,8 +166,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    if args.report and not args.report.parent.is_dir():
-        raise UserError(f"--report {args.report}: there is no folder {args.report.parent}; create it, or name another")
+    if args.report:
+        html.check_target(args.report)
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
         print(f"left out: {problem}")

@@ -8,6 +8,7 @@ start and seed. Each result is kept in few_labels/results.jsonl: the same comman
 """
 
 import argparse
+import functools
 import json
 import shutil
 import statistics
@@ -18,19 +19,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import captcha_predict
+from benchmarks.own_style import accuracy, script
 from benchmarks.unseen_styles import STYLES, Style, samples
 from captcha_cli import UserError, run, start_litert
 
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parent.parent
 BASE = Path("few_labels")
 RESULTS = BASE / "results.jsonl"
 HELD_OUT = 1000  # captchas to score on
 LABELLED = 1000  # the largest number of labels
 STARTS = ("nothing", "digits")
+
+quietly = functools.partial(script, stdout=subprocess.DEVNULL)
 
 
 def draw_style(style: Style) -> None:
@@ -57,22 +59,14 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
     folders = ("--tfrecords_dir", work / "tfrecords", "--images_dir", work / "images")
     init = () if start == "nothing" else ("--init_from", start)
     began = time.perf_counter()
-    script("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed)
-    script("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init, *options)
+    quietly("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed)
+    quietly("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init, *options)
     seconds = time.perf_counter() - began
-    read = captcha_predict.read(BASE / style.name / "held_out", model=work / "save")
-    correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
+    share = accuracy(str(work / "save"), BASE / style.name / "held_out")
     return {
-        "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": correct / len(read),
+        "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": share,
         "seconds": seconds, "options": options,
     }  # fmt: skip
-
-
-def script(name: str, *args: object) -> None:
-    """Run a script of the project; its errors end this one."""
-    done = subprocess.run([sys.executable, str(ROOT / name), *map(str, args)], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{name} failed:\n{done.stderr}")
 
 
 def show(results: list[dict]) -> None:

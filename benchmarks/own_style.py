@@ -56,10 +56,10 @@ def draw_pictures(folder: Path, count: int, seed: str) -> None:
         picture(text, rng).save(folder / f"{i:05}_{text}.png")
 
 
-def script(name: str, *args: object) -> None:
-    """Run a script of the project; its errors end this one."""
+def script(name: str, *args: object, stdout: int | None = None) -> None:
+    """Run a script of the project; its errors end this one. Its output goes to `stdout`, as subprocess.run takes it."""
     words = [sys.executable, str(ROOT / name), *map(str, args)]
-    done = subprocess.run(words, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise UserError(f"{name} failed:\n{done.stderr}")
 

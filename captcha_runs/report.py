@@ -3,7 +3,6 @@
 write(path, scored, gallery, config, entries)       the page; its layout is in report.html
 """
 
-import base64
 import dataclasses
 import io
 import json
@@ -13,9 +12,8 @@ from pathlib import Path
 
 from captcha_config import Config
 from captcha_predict.decode import classes
-from captcha_sets.draw import png
+from captcha_runs import html
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -50,8 +48,9 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
         "training": _training(entries, evaluated) if evaluated else "",
     }
     shown = {heading: [_captcha(captcha) for captcha in captchas] for heading, captchas in gallery.items()}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    page = environment.get_template("report.html").render(
+    html.write(
+        path,
+        "report.html",
         scored=scored,
         config=config,
         charts=charts,
@@ -60,7 +59,6 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
         percent=_percent,
         json=Markup(json.dumps(scored, ensure_ascii=False).replace("<", "\\u003c")),
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def _percent(share: float) -> str:
@@ -106,7 +104,7 @@ def _tables(scored: dict, config: Config, evaluated: list[dict]) -> dict[str, li
 def _captcha(captcha: dict) -> dict:
     return {
         **captcha,
-        "png": base64.b64encode(png(captcha["image"])).decode(),
+        "png": html.embedded(captcha["image"]),
         "by_position": list(zip(captcha["prediction"], captcha["probabilities"], strict=True)),
     }
 
