@@ -131,7 +131,10 @@ def from_chief(numbers: list[int], plan: Any, strategy: tf.distribute.Strategy) 
         variables = [tf.Variable(number, dtype=tf.int64) for number in (*numbers, ours)]
     broadcast(variables, strategy)
     *numbers, theirs = (int(variable.numpy()) for variable in variables)
-    if _adder(strategy)(tf.constant(int(theirs != ours))):
+    add_up = _adder(strategy)
+    if add_up(tf.constant(int(theirs != ours))):
+        with contextlib.suppress(*LOST):  # wait until the others know it, too: they would report this one as lost
+            add_up(tf.constant(0))
         raise UserError("the workers of this job differ in their config, or in their sets; give all of them the same")
     return numbers
 
