@@ -1,6 +1,7 @@
 """Convert the best checkpoint into a file for other programs: LiteRT, LiteRT of 8 bits, ONNX, a SavedModel.
 
     python captcha_export.py --formats litert int8 onnx saved_model
+    python captcha_export.py --calibrate_on my_images       confidence as it is right for these labelled images
 
 Each takes raw pixels, uint8 [batch, height, width, 3], and gives calibrated logits, float32 [batch, length, classes]:
 their softmax is the probability of each character at each position. Each holds a description of its captcha: the
@@ -27,8 +28,9 @@ with quiet_import(__name__):
 import captcha_model
 from captcha_config import Config
 from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
-from captcha_runs import checkpoint_files, checkpoints, log
+from captcha_runs import checkpoint_files, checkpoints, log, metrics
 from captcha_sets.files import lock, staging, sync
+from captcha_sets.labelled import labelled_images, png_files
 from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
 from captcha_sets.shards import examples
@@ -44,7 +46,9 @@ ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
 SAMPLES = 200  # captchas from which the 8-bit network learns the ranges of its numbers
 
 
-def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | None = None) -> list[Path]:
+def export(
+    config: Config, formats: tuple[str, ...] = ("litert",), to: Path | None = None, calibrate_on: Path | None = None
+) -> list[Path]:
     """Export the best checkpoint in config.save_dir.
 
     Args:
@@ -52,15 +56,19 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
       formats: names in FORMATS.
       to: another folder than save_dir to write to. It gets the checkpoint's weights and log too, so that training can
         start from it (--init_from). Files of the same name are replaced.
+      calibrate_on: labelled images, as the producer imports them, that decide the temperature of the confidence; None:
+        it stays as the validation split decided.
     Returns:
       What was written, in order.
     Raises:
-      UserError: there is no checkpoint; the validation split does not fit it; a package is missing; or an export does
-        not predict what the checkpoint predicts, and is not kept.
+      UserError: there is no checkpoint; the validation split does not fit it; an image in calibrate_on cannot be used;
+        a package is missing; or an export does not predict what the checkpoint predicts, and is not kept.
     """
     metadata, trained = checkpoints.best(config, FIELDS)
     checkpoint = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, checkpoint)
+    if calibrate_on:
+        metadata["best"] |= {"temperature": _temperature(checkpoint, trained, calibrate_on)}
     model = _with_temperature(checkpoint, trained, metadata["best"]["temperature"])
     images, labels = _captchas(trained)
     logits = checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0) / metadata["best"]["temperature"]
@@ -84,6 +92,15 @@ def export(config: Config, formats: tuple[str, ...] = ("litert",), to: Path | No
         if lines.exists():
             shutil.copy(lines, folder)
     return [folder / FORMATS[name][0] for name in formats]
+
+
+def _temperature(checkpoint: keras.Model, config: Config, source: Path) -> float:
+    """What to divide the logits by, so that the confidence is right for the labelled images of `source`."""
+    good, problems = labelled_images(source, config, ("characters", "length"))
+    if problems:
+        raise UserError(f"calibrate_on: {problems[0]} ({len(problems)} of {source} cannot be used)")
+    images, labels = next(arrays(png_files(good, config), len(good), config))
+    return metrics.temperature(checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0), labels)
 
 
 def _captchas(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -226,13 +243,16 @@ FORMATS: dict[str, tuple[str, Callable, Callable]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["litert"], help="default: litert")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with the weights for --init_from")
+    parser.add_argument(
+        "--calibrate_on", type=Path, metavar="SOURCE", help="labelled images for which the confidence should be right"
+    )
 
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     start_litert()
     tf.get_logger().setLevel("ERROR")  # the converters' warnings do not apply to these models
-    for path in export(config, tuple(args.formats), args.to):
+    for path in export(config, tuple(args.formats), args.to, args.calibrate_on):
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         print(f"{path}: {size / 1000:.0f} kB, compared with the checkpoint")
 

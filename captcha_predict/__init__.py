@@ -35,6 +35,7 @@ MODELS = Path(__file__).parent / "models"
 MODEL = "model.tflite"  # what the trainer leaves in save/
 SAVE = "save"  # the trainer's folder
 DEFAULT = "digits"  # the shipped model that reads where none is named and save/ has none
+STARTER = "starter"  # the shipped model that knows captchas of many styles
 DESCRIPTION = "captcha.json"  # the model's description, zipped behind the network
 FORMAT = 2  # of the description; an earlier version's models use other keys
 BLOCK = 1000  # images taken from the input at a time, so that a million of them do not wait in memory
@@ -57,7 +58,7 @@ def read(images: Any, model: str | Path | None = None, *, characters: str | None
       images: a path, the bytes of an image file, a Pillow image, or pixels as images.open_image takes them; or a
         list of these; or the path of a folder. Images of another size than the model's are resized.
       model: a .tflite file, a folder that the trainer saved to, or the name of a shipped model ("digits", "letters",
-        "capitals"). The default is the model in save/ of the current folder, or else "digits".
+        "capitals", "starter"). The default is the model in save/ of the current folder, or else "digits".
       characters: the only ones that the text can have, some of the model's; None: all of them.
       details: whether to return Predictions instead of texts.
     Returns:

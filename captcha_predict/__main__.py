@@ -8,11 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from captcha_predict import DEFAULT, MODEL, SAVE, Prediction, UserError, find, load, parallel_map, shipped
+from captcha_predict import DEFAULT, MODEL, SAVE, STARTER, Prediction, UserError, find, load, parallel_map, shipped
 from captcha_predict.console import OneLineParser, program, quiet_stderr, run, track
 from captcha_predict.images import images_in
 
 MANY = 1000  # images, from which on progress is shown
+DOUBTFUL = 0.5  # confidence below which the captcha may be of a kind that the model does not know
 
 
 def read_paths() -> int:
@@ -34,13 +35,20 @@ def read_paths() -> int:
     predictions = parallel_map(predict, paths)
     if len(paths) >= MANY:
         predictions = track(predictions, len(paths), "reading")
-    unreadable = 0
+    unreadable = doubtful = 0
     for path, prediction in zip(paths, predictions, strict=True):
         if isinstance(prediction, UserError):
             unreadable += 1
             print(f"{program()}: error: {prediction}", file=sys.stderr)
         else:
             print(_line(path, prediction, args))
+            doubtful += prediction.confidence < DOUBTFUL
+    if doubtful and args.model is None:
+        print(
+            f"{program()}: the confidence of {doubtful} of {len(paths)} predictions is below {DOUBTFUL};"
+            f" try --model {STARTER}, which knows captchas of many styles",
+            file=sys.stderr,
+        )
     return 1 if unreadable else 0
 
 

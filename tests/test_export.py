@@ -16,6 +16,7 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints, log, transfer
+from captcha_sets.draw import draw
 from captcha_sets.files import read_checksummed, write_checksummed
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pixels import arrays
@@ -147,6 +148,21 @@ def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them
     assert log.read(other) == log.read(trained / "save")
 
 
+def test_the_confidence_is_right_for_the_labelled_images_that_are_named(trained):
+    """Here three quarters of the labels are wrong, so that hardly a prediction is correct."""
+    config, images = in_folder(trained), trained / "labelled"
+    images.mkdir()
+    for i in range(40):
+        text, image = draw(i, "calibration", config)
+        image.save(images / f"{i:02}_{text if i % 4 == 0 else text[::-1]}.png")
+    (path,) = captcha_export.export(config)
+    before = captcha_predict.load(path).description["temperature"]
+    (path,) = captcha_export.export(config, to=trained / "other", calibrate_on=images)
+    assert captcha_predict.load(path).description["temperature"] > before
+    metadata, _ = checkpoints.best(replace(config, save_dir=str(trained / "other")), ())
+    assert metadata["best"]["temperature"] == captcha_predict.load(path).description["temperature"]
+
+
 def test_only_the_first_captchas_are_decoded(trained, monkeypatch):
     """A split may be of any size. Here all but the first 20 captchas could not be decoded."""
     path = trained / "tfrecords" / "validation-00000-of-00001.tfrecord"
@@ -245,6 +261,8 @@ def test_a_kill_between_the_renames_leaves_the_earlier_saved_model_complete(with
         (("--save_dir", "nowhere"), "there is no checkpoint; train one: python captcha_train.py"),
         (("--formats", "tensorrt"), "invalid choice: 'tensorrt'"),
         (("--tfrecords_dir", "nowhere"), "validation.json: there is no such set; draw it"),
+        (("--calibrate_on", "nowhere"), "nowhere: is neither a folder nor a CSV file"),
+        (("--calibrate_on", "save"), "is no PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(trained, args, message):

@@ -359,6 +359,19 @@ def test_it_says_which_model_it_reads_with_where_none_was_named(images):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_where_the_confidence_is_low_another_model_is_suggested_if_none_was_named(images):
+    Image.effect_noise((128, 64), 90).save(images / "noise.png")
+    done = run("captcha_predict", "images", cwd=images.parent)
+    _, line = done.stderr.splitlines()
+    assert line == (
+        "captcha_predict: the confidence of 1 of 41 predictions is below 0.5; try --model starter, which knows captchas"
+        " of many styles"
+    )
+    assert done.returncode == 0
+    done = run("captcha_predict", "images", "--model", "digits", cwd=images.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_help_says_which_model_reads_where_none_is_named(tmp_path):
     done = run("captcha_predict", "--help", cwd=tmp_path)
     text = " ".join(done.stdout.split())
