@@ -97,3 +97,6 @@ starter: .venv/.done
 		--drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
 	$(RUN) captcha_train.py $(STARTER) --max_steps 60000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
 		--no-input_downsampling --input_color --channels 16 32 64 128 128 128 --head_units 32 128
+	$(RUN) benchmarks/development_styles.py images/development --labelled 500
+	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development
+	mv weights/starter/model.tflite captcha_predict/models/starter.tflite

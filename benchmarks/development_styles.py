@@ -1,11 +1,11 @@
 """Eight styles of captcha, as different as those on the web, to develop and calibrate a general reader on.
 
-    python benchmarks/development_styles.py FOLDER
+    python benchmarks/development_styles.py FOLDER                  a sheet of each style
+    python benchmarks/development_styles.py FOLDER --labelled 500   captchas named by their text, as for the producer
 
-writes one sheet of captchas per style into FOLDER. No reader trains on these styles, and none is tested on them.
+No reader trains on these styles, and none is tested on them.
 
 texts, images = samples(style, count)   the first captchas of a style of STYLES
-save(style, folder, count)              the same as PNG files, named INDEX_TEXT.png
 STYLES[i].function                      a drawer (text, config, rng) → image, as for --drawer
 """
 
@@ -363,30 +363,37 @@ def samples(style: Style, count: int) -> tuple[list[str], list[Image.Image]]:
     return texts, images
 
 
-def save(style: Style, folder: Path, count: int) -> None:
-    """Write the first captchas of a style as PNG files, such as 00000_4711.png.
+def save(folder: Path, count: int) -> None:
+    """Write the first captchas of each style as PNG files, such as colour_bars_00000_ZXPZ.png.
 
     Raises:
-      UserError: the folder holds something already, or a font is not installed.
+      UserError: a font is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; move its files away, or name another folder")
-    for index, (text, image) in enumerate(zip(*samples(style, count), strict=True)):
-        image.save(folder / f"{index:05d}_{text}.png")  # the index makes names unique where case is ignored
+    for style in STYLES:
+        for index, (text, image) in enumerate(zip(*samples(style, count), strict=True)):
+            image.save(folder / f"{style.name}_{index:05d}_{text}.png")  # the index tells a from A in any file system
+
+
+def sheets(folder: Path) -> None:
+    """Write a sheet of captchas for each style."""
+    count, columns = SHEET
+    for style in STYLES:
+        texts, images = samples(style, count)
+        path = folder / f"{style.name}.png"
+        contact_sheet(images, columns, texts).save(path)
+        print(f"{path}: {count} captchas of {style.canvas}, {style.config().lengths_in_words} of {style.characters}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the sheets go, one a style")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write")
+    parser.add_argument("--labelled", type=int, metavar="N", help="write N captchas of each style, named by their text")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    count, columns = SHEET
-    for style in STYLES:
-        texts, images = samples(style, count)
-        path = args.folder / f"{style.name}.png"
-        contact_sheet(images, columns, texts).save(path)
-        print(f"{path}: {count} captchas of {style.canvas}, {style.config().lengths_in_words} of {style.characters}")
+    if args.labelled:
+        save(args.folder, args.labelled)
+    else:
+        sheets(args.folder)
 
 
 if __name__ == "__main__":

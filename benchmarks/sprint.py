@@ -2,10 +2,9 @@
 
     python benchmarks/sprint.py [--seeds 1 2 3 4 5]
 
-The yardstick is a training step of the network that this project's ancestor had (128x64 in colour, three 5x5
-convolutions of 48, 64 and 128 filters, a dense layer of 2048, batches of 64), which took 10,000 of them to about 70 %.
-Machines differ and drift; the ratio hardly does. The clock starts before the first step, which compiles; evaluation,
-on the validation split, is not counted. Needs the splits in tfrecords/ (captcha_producer.py).
+The yardstick is a training step of the network that this project's ancestor had (benchmarks/yardstick.py). The clock
+starts before the first step, which compiles; evaluation, on the validation split, is not counted. Needs the splits in
+tfrecords/ (captcha_producer.py).
 """
 
 import argparse
@@ -22,6 +21,7 @@ from captcha_cli import quiet_import, run
 
 with quiet_import(__name__):
     import captcha_train
+    from benchmarks.yardstick import yardstick_seconds
 
 import captcha_data
 import captcha_model
@@ -31,36 +31,10 @@ from captcha_sets.manifest import SPLITS, like_sets, read_manifest
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
 from rich.console import Console
 from rich.table import Table
 
 GOALS = (0.70, 0.90, 0.99)
-
-
-def yardstick_seconds(steps: int = 5) -> float:
-    """Seconds of one step of the ancestor's network: the median of `steps`, after a first one that traces."""
-    model = keras.Sequential([keras.Input((64, 128, 3))])
-    for filters in (48, 64, 128):
-        model.add(layers.Conv2D(filters, 5, padding="same", activation="relu"))
-        model.add(layers.MaxPooling2D(2, padding="same"))
-    model.add(layers.Flatten())
-    model.add(layers.Dense(2048, activation="relu"))
-    model.add(layers.Dense(40))
-    model.add(layers.Reshape((4, 10)))
-    adam = keras.optimizers.Adam(1e-5)
-    adam.build(model.trainable_variables)
-    step = captcha_train.build_train_step(model, adam, replace(Config(), label_smoothing=0.0, batch_size=64))
-    rng = np.random.default_rng(1)
-    images = tf.constant(rng.random((64, 64, 128, 3), np.float32))
-    labels = tf.constant(rng.integers(0, 10, (64, 4)), tf.int32)
-    seconds = []
-    for _ in range(steps + 1):
-        began = time.perf_counter()
-        float(step(images, labels)[0])
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
 
 
 def sprint(
