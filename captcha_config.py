@@ -102,7 +102,7 @@ class Config:
     automatic: bool = option(
         True, "for imported images, choose max_steps, shift, rotate and zoom by their number", free=True
     )
-    init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals")
+    init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals, starter")
     batch_size: int = option(64, "images in a step, over all devices", 1, 65536)
     max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8)
     learning_rate: float = option(8e-3, "largest learning rate, reached after the warm-up", 1e-7, 1.0)

@@ -47,7 +47,7 @@ def in_words(captchas: float, held_out: dict, labelled: int, config: Config) -> 
     if captchas < LEARNT:
         return f"{read}: it underfits; train for more steps (--max_steps {2 * config.max_steps}), and {CHECK}"
     if held_out["character_accuracy"] < chance + NEAR_CHANCE * (1 - chance):
-        other = "without --init_from" if config.init_from else "--init_from digits"
+        other = "without --init_from" if config.init_from else "--init_from starter"
         return (
             f"{read} ({held_out['character_accuracy']:.0%} of their characters): it has memorized its images; {CHECK},"
             f" label more, or train another network ({other}) with another --save_dir"
