@@ -24,7 +24,7 @@ with quiet_import(__name__):
 import captcha_predict
 from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
-from captcha_runs import checkpoint_files, checkpoints, log, metrics, transfer
+from captcha_runs import attention, checkpoint_files, checkpoints, log, metrics, transfer
 from captcha_sets.draw import check_trusted, draw
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
@@ -55,6 +55,7 @@ class Results:
     config: Config  # that the network was trained with
     model: str  # the network's file
     source: str  # where the captchas are from, in words
+    look: Callable[[np.ndarray], np.ndarray] | None = None  # images → position weights; an exported model gives none
 
     @functools.cached_property
     def correct(self) -> np.ndarray:
@@ -97,7 +98,7 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typ
         where the training images were imported; or the drawer is another module's, which runs only if the config names
         it.
     """
-    name, trained, drawn_with, forward = _exported(model, config) if model else _checkpoint(config)
+    name, trained, drawn_with, forward, look = _exported(model, config) if model else _checkpoint(config)
     if fresh:
         captchas, images = _fresh(fresh, _drawn_like(trained, drawn_with, config, typed))
         source = f"fresh captchas, seed {config.seed}"
@@ -106,10 +107,10 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typ
         captchas, images = examples(manifest, trained), functools.partial(_pick, manifest, trained)
         source = "validation split"
     logits, labels = captcha_model.predict(forward, arrays(captchas, BATCH_SIZE, trained))
-    return Results(logits, labels, images, trained, name, source)
+    return Results(logits, labels, images, trained, name, source, look)
 
 
-def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable]:
+def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable, Callable]:
     metadata, trained = checkpoints.best(config, OWN_FIELDS)
     network = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, network)
@@ -118,14 +119,17 @@ def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable]:
     def forward(images: np.ndarray) -> np.ndarray:
         return np.asarray(captcha_model.forward(network, images)) / np.float32(temperature)
 
-    return str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], forward
+    def look(images: np.ndarray) -> np.ndarray:
+        return np.asarray(captcha_model.forward(attention.with_weights(network), images)[1])
+
+    return str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], forward, look
 
 
-def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable]:
+def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable, None]:
     reader = captcha_predict.load(model)
     trained = Config.from_dict(reader.description["config"])
     trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in OWN_FIELDS})
-    return str(captcha_predict.find(model)), trained, reader.description["drawn_with"], reader.logits
+    return str(captcha_predict.find(model)), trained, reader.description["drawn_with"], reader.logits, None
 
 
 def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collection[str]) -> Config:
@@ -213,13 +217,17 @@ def _by_length(results: Results) -> dict[int, dict]:
 
 
 def gallery(results: Results) -> dict[str, list[dict]]:
-    """Captchas to look at, by heading: truth, prediction, confidence, probabilities of what was predicted, image."""
+    """Captchas to look at, by heading: truth, prediction, confidence, probabilities of what was predicted, image;
+    of a checkpoint also weights, float32 [length, columns]."""
     by_confidence = np.argsort(results.confidence, kind="stable")
     wrong = by_confidence[~results.correct[by_confidence]][::-1]
     misread = wrong[:MAX_MISREAD]
     uncertain = by_confidence[results.correct[by_confidence]][:MAX_UNCERTAIN]
     images = results.images([*misread, *uncertain])
     entries = [_entry(results, *pair) for pair in zip([*misread, *uncertain], images, strict=True)]
+    if results.look and entries:
+        weights = results.look(np.stack([np.asarray(image) for image in images]))
+        entries = [{**entry, "weights": of_image} for entry, of_image in zip(entries, weights, strict=True)]
     return {
         f"Misread, the most certain first ({len(misread)} of {len(wrong)})": entries[: len(misread)],
         "Read correctly, the least certain first": entries[len(misread) :],

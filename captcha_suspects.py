@@ -2,6 +2,7 @@
 
     python captcha_suspects.py my_images
     python captcha_suspects.py labels.csv --report suspects.html
+    python captcha_suspects.py my_images --json suspects.json
 
 Cross-validation: the images are divided into four parts, and each part is read by a network that was trained on the
 other three. Labels that differ from the prediction are listed, the most confident prediction first.
@@ -10,7 +11,9 @@ other three. Labels that differ from the prediction are listed, the most confide
 import argparse
 import contextlib
 import dataclasses
+import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,16 +161,35 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
     html.write(path, "suspects.html", rows=rows, source=source, count=count)
 
 
+def write_json(path: Path, found: list[Suspect], good: list[LabelledImage], source: Path) -> None:
+    """Write all labels and the suspects for captcha_label.py --suspects; files are relative to the source's folder."""
+    folder = source if source.is_dir() else source.parent
+    rows = [
+        {
+            "file": os.path.relpath(suspect.path, folder),
+            "label": suspect.label,
+            "prediction": suspect.prediction,
+            "times": _times(suspect),
+        }
+        for suspect in found
+    ]
+    labels = {os.path.relpath(image.path, folder): image.text for image in good}
+    path.write_text(json.dumps({"labels": labels, "suspects": rows}, indent=1), encoding="utf-8")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="a folder of labelled images, or a CSV file, as for the producer")
     parser.add_argument("--ignore_case", action="store_true", help="treat upper and lower case as the same")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all suspects as one HTML page")
+    parser.add_argument("--json", type=Path, metavar="FILE.json", help="write them for captcha_label.py --suspects")
 
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if args.report:
         html.check_target(args.report)
+    if args.json and not args.json.parent.is_dir():
+        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; create it, or name another file")
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
         print(f"left out: {problem}")
@@ -181,6 +203,10 @@ def main() -> None:
     if args.report:
         write_report(args.report, found, args.source, len(good))
         print(f"{args.report}: open it in a browser")
+    if args.json:
+        write_json(args.json, found, good, args.source)
+        folder = args.source if args.source.is_dir() else args.source.parent
+        print(f"{args.json}: check them: python captcha_label.py {folder} --suspects {args.json}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from captcha_config import Config
 from captcha_predict.decode import classes
-from captcha_runs import html
+from captcha_runs import attention, html
 
 import numpy as np
 from markupsafe import Markup
@@ -105,6 +105,7 @@ def _captcha(captcha: dict) -> dict:
     return {
         **captcha,
         "png": html.embedded(captcha["image"]),
+        "tinted": html.embedded(attention.tinted(captcha["image"], captcha["weights"])) if "weights" in captcha else "",
         "by_position": list(zip(captcha["prediction"], captcha["probabilities"], strict=True)),
     }
 

@@ -7,6 +7,7 @@ shards      TFRecord files
 manifest    what a split holds, and the command that makes it
 replace     a new split put in the place of an earlier one
 pixels      the decoded images of a split, mapped into memory
+labels      what a label may be, and the CSV file of labels
 labelled    images that people label themselves: checks, and what they hold
 importing   splits made of such images
 sheet       look at a split: counts, and a picture of samples

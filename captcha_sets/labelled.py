@@ -8,7 +8,6 @@ png_files(images, config)                           (text, PNG file) pairs at th
 """
 
 import collections
-import csv
 import dataclasses
 import hashlib
 import math
@@ -19,12 +18,11 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from captcha_cli import UserError
-from captcha_config import MAX_LENGTH, MAX_PIXELS, MIN_PIXELS, Config
+from captcha_config import MAX_PIXELS, MIN_PIXELS, Config
 from captcha_predict.images import images_in, open_image, resized
 from captcha_sets.draw import png
+from captcha_sets.labels import RARE, csv_labels, wrong
 from captcha_sets.manifest import TRAIN, VALIDATION
-
-RARE = 0.01  # share of the images up to which a length is rare
 
 
 class LabelledImage(NamedTuple):
@@ -57,29 +55,14 @@ def labelled_images(
             problems.append(str(error))
             continue
         pixels = hashlib.sha256(image.tobytes()).digest()
-        if wrong := _wrong(text, config, typed):
-            problems.append(f"{path}: the label {label!r} {wrong}")
+        if why := wrong(text, config, typed):
+            problems.append(f"{path}: the label {label!r} {why}")
         elif pixels in seen:
             problems.append(f"{path}: shows the same image as {seen[pixels].name}")
         else:
             seen[pixels] = path
             good.append(LabelledImage(path, text, image.size))
     return good, problems
-
-
-def _wrong(text: str, config: Config, typed: Collection[str]) -> str:
-    """Why a label cannot be used; nothing where it can."""
-    blank = [character for character in text if character.isspace() or not character.isprintable()]
-    if not 0 < len(text) <= MAX_LENGTH:
-        return f"has {len(text)} characters; 1 to {MAX_LENGTH} are possible"
-    if blank:
-        return f"has {blank[0]!r}, which cannot be seen in an image"
-    if "length" in typed and len(text) not in config.lengths:
-        return f"has {len(text)} characters, not {config.lengths_in_words}"
-    if "min_length" in typed and len(text) < config.min_length:
-        return f"has {len(text)} characters, fewer than {config.min_length}"
-    outside = sorted(set(text) - set(config.characters)) if "characters" in typed else []
-    return f"has {outside[0]!r}, which is not one of the characters" if outside else ""
 
 
 def _one_case(label: str, characters: str) -> str:
@@ -95,26 +78,13 @@ def _labels(source: Path) -> Iterator[tuple[Path, str]]:
         for path in images_in(source):
             yield path, unquote(path.stem.rpartition("_")[2])
     elif source.suffix.lower() == ".csv" and source.is_file():
-        yield from _csv_labels(source)
+        for file, label in csv_labels(source):
+            yield source.parent / file, label
     else:
         raise UserError(
             f"{source}: is neither a folder nor a CSV file; name a folder with images such as 2704.png or"
             " photo_2704.png, or a CSV file with the columns file and label"
         )
-
-
-def _csv_labels(source: Path) -> Iterator[tuple[Path, str]]:
-    with open(source, newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = csv.DictReader(file, strict=True)
-            if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise UserError(f"{source}: its first line must name the columns: file,label")
-            for row in rows:
-                if not row["file"] or row["label"] is None:
-                    raise UserError(f"{source}: line {rows.line_num} does not have a file and a label; correct it")
-                yield source.parent / row["file"], row["label"]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{source}: is not a CSV file in UTF-8 ({error}); correct it") from error
 
 
 def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) -> Config:

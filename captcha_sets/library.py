@@ -19,6 +19,7 @@ from captcha_config import RANGES, Config
 
 from PIL import Image, ImageFont
 
+MAX_KEPT = 100  # configs whose fonts stay loaded; the try-out page draws with many
 ATTRIBUTES = (*RANGES, "word_space_probability", "word_offset_dx")  # of the library's ImageCaptcha
 
 
@@ -34,7 +35,7 @@ def _captcha_image() -> ModuleType:
     return module
 
 
-@functools.cache
+@functools.lru_cache(maxsize=MAX_KEPT)
 def _image_captcha(config: Config, width: int, height: int):
     """The library's ImageCaptcha with the config's settings; it keeps its fonts loaded."""
     captcha = _captcha_image().ImageCaptcha(width, height, list(config.fonts), config.font_sizes)

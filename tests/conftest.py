@@ -57,6 +57,9 @@ DRAWING = ("characters", "length", "width", "height", "font_sizes", "train_count
 TRAINING = ("characters", "length", "width", "height", "channels", "batch_size", "max_steps", "warmup_steps",
             "eval_every", "save_every", "shift")  # fmt: skip
 TIMEOUT = 120  # seconds
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+browser_only = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
 def options(names: tuple[str, ...], config: Config = SMALL) -> list[str]:
@@ -192,6 +195,24 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not (path.name.startswith(".") and path.suffix in (".lock", ".checked", ".npy", ".json"))
     }
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+def opened(browser, address, **how):
+    """(the page, what it complained of)."""
+    page, complaints = browser.new_page(**how), []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address)
+    return page, complaints
 
 
 def checkpoint_values(folder: Path, stem: str) -> dict[str, bytes]:

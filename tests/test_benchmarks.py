@@ -13,6 +13,7 @@ NEED_FONTS = ("few_labels.py", "unseen_styles.py")
 REDUCED = {
     "few_labels.py": "--labels 20 --starts nothing --seeds 1 --max_steps 2",
     "gpu.py": "--batch_sizes 8 --steps 2",
+    "labelling.py": "--folder 10 --labels 3",
     "logging_cost.py": "--blocks 1 --steps 2",
     "own_style.py": "--seeds 1 --max_steps 4 --held_out 20",
     "pixels.py": "--counts 100 --steps 2 --synthetic_gb 0.001 --folder .",

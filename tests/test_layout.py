@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-SCRIPTS = {"captcha_producer", "captcha_train", "captcha_evaluate", "captcha_export", "captcha_suspects"}
+SCRIPTS = {
+    "captcha_producer", "captcha_train", "captcha_evaluate", "captcha_export", "captcha_suspects", "captcha_label",
+    "captcha_try",
+}  # fmt: skip
 LAYERS = [  # each may import what is above it; nothing imports its own neighbours
     {"captcha_predict"},
     {"captcha_config"},
@@ -17,9 +20,10 @@ LAYERS = [  # each may import what is above it; nothing imports its own neighbou
     {"captcha_sets"},
     {"captcha_data", "captcha_model"},
     {"captcha_runs"},
+    {"captcha_pages"},
     SCRIPTS,
 ]
-PACKAGES = {"captcha_predict", "captcha_sets", "captcha_runs"}
+PACKAGES = {"captcha_predict", "captcha_sets", "captcha_runs", "captcha_pages"}
 ALSO_ALLOWED = {
     ("captcha_train", "captcha_export"),  # what was trained is exported
     ("captcha_suspects", "captcha_train"),  # it trains, too

@@ -13,16 +13,13 @@ from captcha_predict import MODELS
 from captcha_runs import log, transfer
 
 import pytest
-from conftest import ROOT, TRAINING, options, run
+from conftest import SCREENSHOTS, SMALL, TRAINING, browser_only, in_folder, opened, options, run
 
 SECTIONS = [
     "By position and by character", "Confusions", "Calibration: can the confidence be trusted?",
     "What to leave to a person", "Training", "Misread, the most certain first",
     "Read correctly, the least certain first", "Config and versions",
 ]  # fmt: skip
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-browser_only = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
-SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +104,14 @@ def test_a_folder_that_does_not_exist_is_refused_before_anything_is_scored(tmp_p
     assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-def opened(browser, address, **how):
-    """(the page, what it complained of)."""
-    page, complaints = browser.new_page(**how), []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(address)
-    return page, complaints
+def test_the_report_of_a_checkpoint_shows_where_it_looked(trained):
+    results = captcha_evaluate.predict(in_folder(trained))
+    entries = [entry for captchas in captcha_evaluate.gallery(results).values() for entry in captchas]
+    for entry in entries:
+        assert entry["weights"].shape[0] == SMALL.length
+        assert entry["weights"].sum(axis=-1) == pytest.approx(1, abs=1e-3)
+    captcha_evaluate.write_report(trained / "report.html", captcha_evaluate.score(results), results)
+    assert (trained / "report.html").read_text(encoding="utf-8").count('alt="where the network looked"') == len(entries)
 
 
 @browser_only

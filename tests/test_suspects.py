@@ -1,5 +1,6 @@
 """Labels that are probably wrong: found by networks that did not train on them."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -81,13 +82,18 @@ def test_the_probability_of_a_label_ends_with_the_text():
 
 def test_the_command_lists_them_and_writes_a_page_with_their_images(mislabelled, tmp_path):
     folder, wrong = mislabelled
-    done = run("captcha_suspects.py", folder, *OPTIONS, "--report", "suspects.html", cwd=tmp_path)
+    outputs = ("--report", "suspects.html", "--json", "suspects.json")
+    done = run("captcha_suspects.py", folder, *OPTIONS, *outputs, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = [name for name in wrong if name[:9] in done.stdout]
     page = (tmp_path / "suspects.html").read_text(encoding="utf-8")
     assert len(listed) >= 0.75 * WRONG
     assert all(name in page for name in listed)
     assert page.count("data:image/png;base64,") == int(done.stdout.split()[0])
+    written = json.loads((tmp_path / "suspects.json").read_text(encoding="utf-8"))
+    assert len(written["labels"]) == COUNT
+    assert len(written["suspects"]) == int(done.stdout.split()[0])
+    assert {row["file"] for row in written["suspects"]} >= {path for path in written["labels"] if path in listed}
 
 
 def test_a_folder_with_too_few_images_is_refused_in_one_line(tmp_path):

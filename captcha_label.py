@@ -1,0 +1,65 @@
+"""Label pictures in a browser, by keyboard alone.
+
+    python captcha_label.py my_images
+    python captcha_label.py my_images --suspects suspects.json
+
+The labels go to my_images/labels.csv, each onto the disk before the next picture shows. Stop it, or kill it, at any
+moment: the next start goes on. It needs pip install ".[pages]".
+"""
+
+import argparse
+from pathlib import Path
+
+import captcha_predict
+from captcha_cli import UserError, parse_args, run, start_litert
+from captcha_sets.files import lock
+
+try:
+    from captcha_pages import labelling, server
+    from captcha_pages.pictures import Pictures, files_in
+except ModuleNotFoundError as error:
+    if error.name not in ("starlette", "uvicorn"):
+        raise
+    server = None  # optional
+
+FIELDS = ()
+
+
+def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "labelling.Labelling":
+    """The page's state: of the folder's pictures without a label, or of suspected labels.
+
+    Raises:
+      UserError: there are no pictures, no such model, or a CSV file is damaged.
+    """
+    reader = captcha_predict.load(model)
+    if suspects:
+        listed = labelling.read_suspects(suspects)
+        return labelling.Checking(folder, Pictures(folder, listed["labels"], reader), reader, listed)
+    pictures = Pictures(folder, files_in(folder, labelling.TABLES), reader)
+    opened = labelling.Labelling(folder, pictures, reader)
+    pictures.examine_in_background()
+    return opened
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="folder of images")
+    parser.add_argument("--suspects", type=Path, metavar="FILE.json", help="check these, of captcha_suspects.py --json")
+    parser.add_argument("--model", help="whose predictions are typed in, as for captcha_predict")
+    if server:
+        server.add_arguments(parser)
+
+
+def main() -> None:
+    _, args = parse_args(__doc__, FIELDS, add_arguments)
+    if not server:
+        raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
+    if not args.folder.is_dir():
+        raise UserError(f"{args.folder}: is not a folder; name the folder that has the images")
+    start_litert()
+    with lock(args.folder, "label", f"{args.folder}: is labelled by another process; use its page, or stop it"):
+        print(f"predictions are those of {captcha_predict.find(args.model)} (--model names another)")
+        server.serve(labelling_of(args.folder, args.model, args.suspects).routes(), args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,280 @@
+"""The labelling page: one picture at a time, its label typed or confirmed.
+
+labelling = Labelling(folder, pictures, reader)         label what has no label yet
+labelling = Checking(folder, pictures, reader, list)    check suspected labels, of captcha_suspects.py --json
+labelling.routes()                                      for captcha_pages.server
+
+The state is here and on the disk, never in the page alone, so that several tabs may work at once. In the folder are
+
+  labels.csv        file,label: what captcha_producer.py --source takes
+  unreadable.csv    file: pictures that nobody can read
+  checked.csv       file: suspected labels that a person has checked
+"""
+
+import collections
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from captcha_cli import UserError
+from captcha_config import Config
+from captcha_pages import server
+from captcha_pages.pictures import Pictures
+from captcha_pages.tables import Table
+from captcha_predict import Reader
+from captcha_sets.labels import RARE, wrong
+
+from starlette.routing import Route
+
+LABELS, UNREADABLE, CHECKED = "labels.csv", "unreadable.csv", "checked.csv"
+TABLES = (LABELS, UNREADABLE, CHECKED)
+TRAININGS = (50, 100, 300, 1000)  # numbers of labels at which a training pays
+RECENT = 20  # labels that the rate is computed from
+MAX_PROBLEMS = 50  # files that cannot be labelled, as listed on the page
+MAX_TABS = 1000  # that are remembered; a tab that is forgotten gets another picture
+
+
+class Labelling:
+    """What is labelled, and what each tab is looking at."""
+
+    checking = False  # whether labels are there already, to be checked
+
+    def __init__(self, folder: Path, pictures: Pictures, reader: Reader) -> None:
+        """Raises UserError where one of the CSV files is not as this page writes it."""
+        self._folder, self._pictures, self._reader = folder, pictures, reader
+        self._labels = Table(folder / LABELS, ("file", "label"))
+        self._unreadable = Table(folder / UNREADABLE, ("file",))
+        self._skipped: dict[str, None] = {}
+        self._tabs: dict[str, str] = {}  # tab → the picture that it shows
+        self._times: collections.deque[float] = collections.deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+
+    def routes(self) -> list[Route]:
+        return [
+            server.page("/", "label.html", checking=self.checking, labels=self._folder / LABELS),
+            server.get_png("/picture", self.picture),
+            *(server.post(f"/{f.__name__}", f) for f in (self.open, self.label, self.unreadable, self.skip)),
+        ]
+
+    def picture(self, file: str) -> bytes:
+        """A picture as a PNG file."""
+        self._check(file)
+        return self._pictures.png(file)
+
+    def open(self, tab: str, file: str) -> dict:
+        """Show a picture in a tab: this one, or, where none is named, the next."""
+        with self._lock:
+            if file:
+                self._check(file)
+                self._hold(tab, file)
+            return self._view(tab)
+
+    def label(self, tab: str, file: str, text: str, seen: str, sure: str) -> dict:
+        """Set a picture's label; it is on the disk when this returns the next picture.
+
+        Args:
+          seen: the picture's label when the tab showed it; "": it had none.
+          sure: the question that was asked and is answered by yes; "": none was.
+        Returns:
+          The next picture; or a question.
+        """
+        text = text.strip()
+        with self._lock:
+            self._check(file)
+            if why := wrong(text, Config()):
+                raise UserError(f"the label {text!r} {why}")
+            question = self._question(file, text, seen)
+            if question and question != sure:
+                return {"question": question}
+            self._save(file, text)
+            return self._after(tab, file)
+
+    def unreadable(self, tab: str, file: str, seen: str) -> dict:
+        """Mark a picture as unreadable; its label, if it had one when the tab showed it, is removed."""
+        with self._lock:
+            self._check(file)
+            if (there := self._label(file)) not in ("", seen):
+                raise UserError(f"another tab labelled this picture {there!r} meanwhile; skip it, or type its label")
+            self._unreadable.put(file)
+            self._labels.remove(file)
+            return self._after(tab, file)
+
+    def skip(self, tab: str, file: str) -> dict:
+        """Leave a picture for later: it comes again after the others, and at the next start."""
+        with self._lock:
+            self._check(file)
+            self._skipped.pop(file, None)
+            self._skipped[file] = None  # the last of them now
+            self._tabs.pop(tab, None)
+            return self._view(tab)
+
+    def _check(self, file: str) -> None:
+        """Raise UserError where the file is not one of the pictures. Nothing else is opened or written."""
+        if file not in self._pictures:
+            raise UserError(f"{file[:200]!r}: is not a picture of {self._folder}; reload the page")
+        if problem := self._pictures.examine(file).problem:
+            raise UserError(problem)
+
+    def _save(self, file: str, text: str) -> None:
+        self._labels.put(file, text)
+        self._unreadable.remove(file)
+        self._times.append(time.monotonic())
+
+    def _after(self, tab: str, file: str) -> dict:
+        self._skipped.pop(file, None)
+        self._tabs.pop(tab, None)
+        return self._view(tab)
+
+    def _question(self, file: str, text: str, seen: str) -> str:
+        """What to ask before a label is saved; nothing where it is as expected."""
+        there = self._label(file)
+        if there not in (seen, text):
+            return f"Another tab labelled this picture {there!r} meanwhile."
+        if text == there:
+            return ""
+        labels = [label for name, (label,) in self._labels.rows.items() if name != file]
+        known = set(self._reader.characters).union(*labels)
+        new = "".join(sorted(set(text) - known))
+        if new:
+            return f"No label so far has {' or '.join(map(repr, new))}."
+        if len(text) not in self._lengths(labels):
+            return f"{len(text)} characters are unusual here."
+        return ""
+
+    def _lengths(self, labels: list[str]) -> set[int]:
+        """The lengths that are not rare; before the first label those of the network's texts."""
+        if not labels:
+            return set(range(self._reader.min_length or self._reader.length, self._reader.length + 1))
+        counts = collections.Counter(map(len, labels))
+        return {length for length, count in counts.items() if count > RARE * len(labels)}
+
+    def _label(self, file: str) -> str:
+        return self._labels.rows.get(file, ("",))[0]
+
+    def _is_open(self, file: str) -> bool:
+        """Whether the picture still waits for a decision."""
+        return file not in self._labels.rows and file not in self._unreadable.rows
+
+    def _hold(self, tab: str, file: str) -> None:
+        self._tabs.pop(tab, None)
+        self._tabs[tab] = file
+        if len(self._tabs) > MAX_TABS:
+            del self._tabs[next(iter(self._tabs))]
+
+    def _next(self) -> str | None:
+        """The next picture that no tab shows; then those that were skipped; then those that other tabs left behind."""
+        held = set(self._tabs.values())
+        taken = held | self._skipped.keys()
+        skipped = (file for file in self._skipped if file not in held and self._is_open(file))
+        return (
+            self._first(lambda file: file not in taken and self._is_open(file))
+            or next(skipped, None)
+            or self._first(self._is_open)
+        )
+
+    def _first(self, wanted: Callable[[str], bool]) -> str | None:
+        return self._pictures.next(wanted)
+
+    def _view(self, tab: str) -> dict:
+        """What a tab shows: a picture, or that none is left."""
+        file = self._tabs.get(tab) or self._next()
+        progress = {"progress": self._progress(), "problems": self._pictures.problems()[:MAX_PROBLEMS]}
+        if not file:
+            return {"file": "", **progress}
+        self._hold(tab, file)
+        return {"file": file, **self._about(file), **progress}
+
+    def _about(self, file: str) -> dict:
+        examined, label = self._pictures.examine(file), self._label(file)
+        return {
+            "label": label,
+            "unreadable": file in self._unreadable.rows,
+            "typed": label or examined.text,
+            "prediction": examined.text,
+            "certainty": f"prediction {examined.text}, {examined.confidence:.1%} certain",
+        }
+
+    def _progress(self) -> dict:
+        done = len(self._labels.rows)
+        following = next((count for count in TRAININGS if count > done), 0)
+        pays = f"{following - done} more until the next training pays ({following} labels)"
+        return {
+            "done": done,
+            "total": len(self._pictures),
+            "text": f"{done} labelled, {len(self._unreadable.rows)} unreadable, of {len(self._pictures)} pictures",
+            "rate": self._rate(),
+            "pays": pays if following else "train again after each further 1,000",
+        }
+
+    def _rate(self) -> str:
+        if len(self._times) < 2:
+            return ""
+        minutes = (self._times[-1] - self._times[0]) / 60
+        return f"{(len(self._times) - 1) / max(minutes, 1e-9):.0f} labels a minute"
+
+
+class Checking(Labelling):
+    """Suspected labels: each is kept or corrected, in labels.csv. No file is renamed."""
+
+    checking = True
+
+    def __init__(self, folder: Path, pictures: Pictures, reader: Reader, listed: dict) -> None:
+        """labels.csv gets every label of the checked source that it lacks: it then overrides names of files.
+
+        Args:
+          pictures: all that have a label there.
+          listed: as `read_suspects` returns it.
+        """
+        super().__init__(folder, pictures, reader)
+        self._suspects = {row["file"]: row for row in listed["suspects"]}
+        self._checked = Table(folder / CHECKED, ("file",))
+        self._labels.add_missing(
+            {file: (label,) for file, label in listed["labels"].items() if file not in self._unreadable.rows}
+        )
+
+    def _save(self, file: str, text: str) -> None:
+        super()._save(file, text)
+        self._checked.put(file)
+
+    def _is_open(self, file: str) -> bool:
+        return file not in self._checked.rows and file not in self._unreadable.rows
+
+    def _first(self, wanted: Callable[[str], bool]) -> str | None:
+        return next((file for file in filter(wanted, self._suspects) if not self._pictures.examine(file).problem), None)
+
+    def _about(self, file: str) -> dict:
+        about = super()._about(file)
+        if file in self._suspects:
+            row = self._suspects[file]
+            about |= {
+                "prediction": row["prediction"],
+                "certainty": f"the prediction is {row['times']} times as probable",
+            }
+        return about
+
+    def _progress(self) -> dict:
+        left = sum(self._is_open(file) for file in self._suspects)
+        done, total = len(self._suspects) - left, len(self._suspects)
+        return {"done": done, "total": total, "text": f"{done} of {total} checked", "rate": self._rate(), "pays": ""}
+
+
+def read_suspects(path: Path) -> dict:
+    """What captcha_suspects.py --json wrote: labels (file → label) and suspects (file, label, prediction, times).
+
+    Raises:
+      UserError: it is no such file.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        labels = {os.path.normpath(str(file)): str(label) for file, label in listed["labels"].items()}
+        suspects = [{name: str(row[name]) for name in ("file", "prediction", "times")} for row in listed["suspects"]]
+        unlabelled = [row["file"] for row in suspects if row["file"] not in labels]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is not what captcha_suspects.py --json writes; write it anew") from error
+    outside = [file for file in labels if os.path.isabs(file) or file.startswith(os.pardir)]
+    if outside or unlabelled:
+        raise UserError(f"{path}: {(outside + unlabelled)[0]!r} is not one of the labelled images; write it anew")
+    return {"labels": labels, "suspects": suspects}

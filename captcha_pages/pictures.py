@@ -1,0 +1,109 @@
+"""The pictures of a folder, and what a network predicts for them.
+
+pictures = Pictures(folder, files, reader)  starts at once
+pictures.examine_in_background()            predicts all of them meanwhile
+pictures.next(wanted)                       the least certain picture of those predicted so far
+pictures.png(file)                          what the page shows
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from captcha_predict import Reader, UserError
+from captcha_predict.images import images_in, open_image
+from captcha_sets.draw import png
+
+MAX_SHOWN = 1600  # pixels, of a picture's longer side on the page
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known of a picture: a prediction, or why it cannot be labelled."""
+
+    text: str = ""
+    confidence: float = 0.0
+    problem: str = ""
+
+
+class Pictures:
+    """The pictures of a folder. Several threads may use them."""
+
+    def __init__(self, folder: Path, files: Iterable[str], reader: Reader) -> None:
+        """`files` are the pictures, relative to the folder. None is opened yet."""
+        self._folder, self._reader = folder, reader
+        self._examined: dict[str, Examined | None] = dict.fromkeys(files)
+        self._seen: dict[bytes, str] = {}  # digest of the pixels → file
+        self._lock = threading.Lock()
+
+    def __contains__(self, file: str) -> bool:
+        return file in self._examined
+
+    def __len__(self) -> int:
+        return len(self._examined)
+
+    def examine_in_background(self) -> None:
+        """Predict all pictures while the page is in use already."""
+        threading.Thread(target=lambda: [self.examine(file) for file in self._examined], daemon=True).start()
+
+    def examine(self, file: str) -> Examined:
+        """Open a picture and predict its text, once. `file` must be one of these pictures."""
+        with self._lock:
+            if self._examined[file] is None:
+                self._examined[file] = self._examine(file)
+            return self._examined[file]
+
+    def _examine(self, file: str) -> Examined:
+        try:
+            _check_name(file)
+            image = open_image(self._folder / file)
+        except UserError as error:
+            return Examined(problem=str(error))
+        digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+        first = self._seen.setdefault(digest, file)
+        if first != file:
+            return Examined(problem=f"{self._folder / file}: shows the same image as {first}")
+        prediction = self._reader.read(image)
+        return Examined(prediction.text, prediction.confidence)
+
+    def next(self, wanted: Callable[[str], bool]) -> str | None:
+        """The least certain of the wanted pictures, as far as they are predicted; None where no picture is left."""
+        predicted = [
+            (examined.confidence, file)
+            for file, examined in self._examined.items()
+            if examined and not examined.problem and wanted(file)
+        ]
+        if predicted:
+            return min(predicted)[1]
+        for file, examined in self._examined.items():
+            if examined is None and wanted(file) and not self.examine(file).problem:
+                return file
+        return None
+
+    def problems(self) -> list[str]:
+        """Why pictures that were examined so far cannot be labelled."""
+        return [examined.problem for examined in self._examined.values() if examined and examined.problem]
+
+    def png(self, file: str) -> bytes:
+        """The picture as a PNG file, upright, reduced to MAX_SHOWN. Raises UserError where it cannot be opened."""
+        image = open_image(self._folder / file)
+        image.thumbnail((MAX_SHOWN, MAX_SHOWN))
+        return png(image)
+
+
+def files_in(folder: Path, leave_out: Collection[str]) -> list[str]:
+    """The names of the files in a folder, but for some. Raises UserError where there is none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; name the folder that has the images")
+    names = [path.name for path in images_in(folder) if path.name not in leave_out and path.is_file()]
+    if not names:
+        raise UserError(f"{folder}: has no images; put some there, or name another folder")
+    return names
+
+
+def _check_name(file: str) -> None:
+    """Raise UserError where a CSV file in UTF-8, one line a row, cannot name this file."""
+    if not file.isprintable():  # a line break, or bytes that are not UTF-8
+        raise UserError(f"{file!r}: has a name that labels.csv cannot hold; rename it")

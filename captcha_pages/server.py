@@ -1,0 +1,201 @@
+"""A server for the pages of one person: it answers only its own pages, within limits, and refuses in words.
+
+post("/label", function)        JSON in, checked by the function's type hints; JSON out
+post_bytes("/api/read", ...)    the bytes of a file in; JSON out
+serve(routes, args)             until Ctrl-C
+
+Another web site that is open in the same browser can send requests to 127.0.0.1, too. So a request must name this
+server as its host (a site that has its name resolve to 127.0.0.1 does not), and must not come from another origin.
+"""
+
+import argparse
+import errno
+import ipaddress
+import json
+import socket
+import typing
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from captcha_cli import UserError
+from captcha_predict.images import MAX_BYTES
+
+import jinja2
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+FOLDER = Path(__file__).parent
+HOST, PORT = "127.0.0.1", 8765
+MAX_JSON = 20_000  # bytes of a request that is no image
+SECONDS_TO_CLOSE = 2  # that open connections get when the server stops
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Refuses what comes from other sites, and adds HEADERS to every response."""
+
+    def __init__(self, app: Callable, host: str) -> None:
+        self._app, self._host = app, host
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        async def send_with_headers(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        refusal = _refusal(Request(scope), self._host)
+        app = JSONResponse({"error": refusal}, 403) if refusal else self._app
+        await app(scope, receive, send_with_headers)
+
+
+def _refusal(request: Request, host: str) -> str:
+    """Why a request is not answered; nothing where it is."""
+    named = request.headers.get("host", "")
+    if not _is_ours(named, host):
+        return f"this server is not {named[:100]!r}; use its address in numbers, or the name that --host gives"
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != named:
+        return f"requests from another site, {origin[:100]!r}, are not answered"
+    return ""
+
+
+def _is_ours(named: str, host: str) -> bool:
+    """Whether a Host header names this server: by an address, which no other site can have, or by --host."""
+    try:
+        name = urlsplit(f"//{named}").hostname or ""
+        return name in ("localhost", host) or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def page(path: str, template: str, **values: Any) -> Route:
+    """A page made from a template in this folder."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True)
+    html = environment.get_template(template).render(**values)
+    return Route(path, lambda request: HTMLResponse(html))
+
+
+def get_png(path: str, function: Callable[[str], bytes]) -> Route:
+    """The PNG file that the function makes of the request's ?file=."""
+    return Route(path, lambda request: Response(function(request.query_params.get("file", "")), media_type="image/png"))
+
+
+def post(path: str, function: Callable[..., dict]) -> Route:
+    """The function's result, for a JSON object with its arguments."""
+    kinds = typing.get_type_hints(function)
+    kinds.pop("return")
+
+    async def respond(request: Request) -> Response:
+        values = _checked(await _body(request, MAX_JSON), kinds)
+        return JSONResponse(await run_in_threadpool(function, **values))
+
+    return Route(path, respond, methods=["POST"])
+
+
+def post_bytes(path: str, function: Callable[[bytes], dict]) -> Route:
+    """The function's result, for the bytes of an image file."""
+
+    async def respond(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(function, await _body(request, MAX_BYTES)))
+
+    return Route(path, respond, methods=["POST"])
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise HTTPException(413, f"the request has more than {limit} bytes; send less")
+    return bytes(content)
+
+
+def _checked(content: bytes, kinds: dict[str, type]) -> dict[str, Any]:
+    """The JSON object's values. Raises UserError unless they have these names and types."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError("the request is not JSON; send a JSON object") from error
+    if not isinstance(values, dict) or values.keys() != kinds.keys():
+        raise UserError(f"the request must be a JSON object with exactly these names: {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        if type(values[name]) is not kind:
+            raise UserError(f"{name}: must be of type {kind.__name__}")
+        if kind is str and not _is_unicode(values[name]):
+            raise UserError(f"{name}: is not text that a file can hold")
+    return values
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written in UTF-8; JSON can hold halves of a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def application(routes: Sequence[Route], host: str = HOST) -> Starlette:
+    """The application with these routes, and the files in static/."""
+    handlers = {
+        UserError: lambda request, error: JSONResponse({"error": str(error)}, 400),
+        OSError: lambda request, error: JSONResponse({"error": f"not saved: {error.strerror or error}"}, 507),
+        HTTPException: lambda request, error: JSONResponse({"error": error.detail}, error.status_code),
+    }
+    static = Mount("/static", StaticFiles(directory=FOLDER / "static"))
+    guard = Middleware(Guard, host=host)
+    return Starlette(routes=[*routes, static], middleware=[guard], exception_handlers=handlers)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default=HOST, help=f"address to serve at; default: {HOST}, for this machine alone")
+    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}; 0: any that is free")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+
+
+def serve(routes: Sequence[Route], args: argparse.Namespace) -> None:
+    """Serve until Ctrl-C. Raises UserError where the address cannot be used."""
+    listening = _listen(args.host, args.port)
+    address = f"http://{_in_url(args.host)}:{listening.getsockname()[1]}/"
+    if args.host not in (HOST, "localhost", "::1"):
+        print("warning: everyone who can reach this address can use the page; there is no password")
+    print(f"open {address} in a browser; Ctrl-C stops", flush=True)
+    if args.open:
+        webbrowser.open(address)
+    config = uvicorn.Config(
+        application(routes, args.host),
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_CLOSE,
+    )
+    uvicorn.Server(config).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OverflowError as error:
+        raise UserError(f"--port {port} is out of range; it must be from 0 to 65535") from error
+    except OSError as error:
+        advice = "name another --port" if error.errno == errno.EADDRINUSE else "name another --host or --port"
+        raise UserError(f"{host}:{port}: cannot be used ({error.strerror}); {advice}") from error
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
