@@ -1,7 +1,7 @@
 """What the HTML pages share: each is one file that opens from the disk.
 
 check_target(path)              refuse a page that could not be written, before the work for it begins
-write(path, template, ...)      a page from a template in this folder
+write(path, template, ...)      a page from a template
 embedded(image)                 an image, as a page holds it
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from captcha_cli import UserError
 from captcha_sets.draw import png
+from captcha_sets.files import write_text
 
 import jinja2
 from PIL import Image
@@ -22,10 +23,17 @@ def check_target(path: Path) -> None:
         raise UserError(f"--report {path}: there is no folder {path.parent}; create it, or name another file")
 
 
-def write(path: Path, template: str, **values: Any) -> None:
-    """Write a page. Raises OSError where it cannot be written."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    path.write_text(environment.get_template(template).render(**values), encoding="utf-8")
+def write(path: Path, template: str | Path, **values: Any) -> None:
+    """Write a page, whole or not at all.
+
+    Args:
+      template: the name of one in this folder, or the path of another.
+    Raises:
+      OSError: it cannot be written.
+    """
+    file = Path(__file__).parent / template  # a path that begins at the root stays as it is
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(file.parent), autoescape=True)
+    write_text(path, environment.get_template(file.name).render(**values))
 
 
 def embedded(image: Image.Image) -> str:

@@ -4,7 +4,6 @@ write(path, scored, gallery, config, entries)       the page; its layout is in r
 """
 
 import dataclasses
-import io
 import json
 import platform
 from importlib.metadata import version
@@ -13,19 +12,13 @@ from pathlib import Path
 from captcha_config import Config
 from captcha_predict.decode import classes
 from captcha_runs import attention, html
+from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-INK = "#010203"  # what is drawn in it takes the colour of the page's text
-FIRST, SECOND = "#3584e4", "#e66100"  # visible on white and on black, and to people who confuse red and green
-STYLE = {
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "svg.fonttype": "none", "svg.hashsalt": "captcha", "font.family": "sans-serif", "axes.spines.top": False,
-    "axes.spines.right": False,
-}  # fmt: skip
 END = "(end)"  # stands for "no character here"
 PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
 
@@ -110,13 +103,6 @@ def _captcha(captcha: dict) -> dict:
     }
 
 
-def _svg(figure: Figure, title: str) -> Markup:
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Title": title})
-    picture = drawn.getvalue()
-    return Markup(picture[picture.index("<svg") :].replace(INK, "currentColor"))
-
-
 def _confusions(confusions: list, names: tuple[str, ...]) -> Markup:
     """The confusion matrix without its diagonal, which would outshine everything else."""
     counts = np.zeros((len(names), len(names)))
@@ -130,7 +116,7 @@ def _confusions(confusions: list, names: tuple[str, ...]) -> Markup:
         axes.set_xticklabels([name or END for name in names])
         axes.set_yticklabels([name or END for name in names])
         figure.colorbar(shown, label="times")
-        return _svg(figure, "confusion matrix")
+        return svg(figure, "confusion matrix")
 
 
 def _calibration(bins: list[dict]) -> Markup:
@@ -143,7 +129,7 @@ def _calibration(bins: list[dict]) -> Markup:
         axes.plot(confidence, accuracy, "o-", color=FIRST, label="this network")
         axes.set(xlabel="confidence", ylabel="accuracy")
         axes.legend(frameon=False)
-        return _svg(figure, "calibration curve")
+        return svg(figure, "calibration curve")
 
 
 def _training(entries: list[dict], evaluated: list[dict]) -> Markup:
@@ -159,4 +145,4 @@ def _training(entries: list[dict], evaluated: list[dict]) -> Markup:
         other.plot([entry["step"] for entry in entries], [entry["loss"] for entry in entries], color=SECOND)
         other.set(ylabel="loss (training)", ylim=(0, None))
         other.yaxis.label.set_color(SECOND)
-        return _svg(figure, "learning curve")
+        return svg(figure, "learning curve")

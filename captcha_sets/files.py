@@ -1,5 +1,6 @@
 """Files that are complete or absent: checksums, syncs, staging folders, and a lock.
 
+write_text(path, text)              a text file
 write_checksummed(path, values)     a JSON file with a checksum in it
 values = read_checksummed(path)     what was written, or a ValueError
 with staging(folder):               a folder to prepare files in before they are moved into place
@@ -76,13 +77,18 @@ def reason(error: Exception) -> str:
     return re.sub(r"^(\{\{[^}]*\}\} *)?(\S*/\S*; )?| *\[Op:.*$", "", line)
 
 
-def write_checksummed(path: Path, values: dict) -> None:
-    """Write a JSON file with a checksum in it. Whatever happens, it holds either the new or the old content."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file, in UTF-8. Whatever happens, it holds either the new or the old content."""
     new = path.with_name(f".{path.name}.new")
-    new.write_text(with_checksum(values), encoding="utf-8")
+    new.write_text(text, encoding="utf-8")
     sync(new)
     new.replace(path)
     sync(path.parent)
+
+
+def write_checksummed(path: Path, values: dict) -> None:
+    """Write a JSON file with a checksum in it. Whatever happens, it holds either the new or the old content."""
+    write_text(path, with_checksum(values))
 
 
 def read_checksummed(path: Path) -> dict:

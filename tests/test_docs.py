@@ -122,6 +122,9 @@ def shrunk(words: list[str]) -> list[str]:
             words += ["--channels", "4", "8"]  # the last one given counts
     if script == "captcha_suspects.py":
         more = {"--max_steps": "4", "--batch_size": "8", "--warmup_steps": "1"}
+    if script == "captcha_strength.py":
+        more = {"--sizes": "20", "--seeds": "1", "--validation_count": "20", "--workers": "1"}
+        more |= {"--max_steps": "4", "--batch_size": "8", "--warmup_steps": "1"}
     before_beam = words.index("--") if "--" in words else len(words)
     words[before_beam:before_beam] = [word for name in more if name not in words for word in (name, more[name])]
     return [script, *words]

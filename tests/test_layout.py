@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 
 SCRIPTS = {
-    "captcha_producer", "captcha_train", "captcha_evaluate", "captcha_export", "captcha_suspects", "captcha_label",
-    "captcha_try",
+    "captcha_producer", "captcha_train", "captcha_evaluate", "captcha_export", "captcha_suspects", "captcha_strength",
+    "captcha_label", "captcha_try",
 }  # fmt: skip
 LAYERS = [  # each may import what is above it; nothing imports its own neighbours
     {"captcha_predict"},
@@ -20,13 +20,15 @@ LAYERS = [  # each may import what is above it; nothing imports its own neighbou
     {"captcha_sets"},
     {"captcha_data", "captcha_model"},
     {"captcha_runs"},
-    {"captcha_pages"},
+    {"captcha_pages", "captcha_strengths"},
     SCRIPTS,
 ]
-PACKAGES = {"captcha_predict", "captcha_sets", "captcha_runs", "captcha_pages"}
+PACKAGES = {"captcha_predict", "captcha_sets", "captcha_runs", "captcha_pages", "captcha_strengths"}
 ALSO_ALLOWED = {
     ("captcha_train", "captcha_export"),  # what was trained is exported
     ("captcha_suspects", "captcha_train"),  # it trains, too
+    ("captcha_strength", "captcha_train"),  # so does it
+    ("captcha_strength", "captcha_producer"),  # and draws
 }
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 

@@ -1,0 +1,26 @@
+"""What the charts of the HTML pages share: they take the colours of the page, in light and in dark.
+
+with rc_context(STYLE): ...     draw
+svg(figure, title)              the figure, as a page holds it
+"""
+
+import io
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+INK = "#010203"  # what is drawn in it takes the colour of the page's text
+FIRST, SECOND = "#3584e4", "#e66100"  # visible on white and on black, and to people who confuse red and green
+STYLE = {
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "svg.fonttype": "none", "svg.hashsalt": "captcha", "font.family": "sans-serif", "axes.spines.top": False,
+    "axes.spines.right": False,
+}  # fmt: skip
+
+
+def svg(figure: Figure, title: str) -> Markup:
+    """The figure as an SVG element. Its title is for people who cannot see it."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Title": title})
+    picture = drawn.getvalue()
+    return Markup(picture[picture.index("<svg") :].replace(INK, "currentColor"))

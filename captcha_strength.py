@@ -1,0 +1,229 @@
+"""Measure how many labelled captchas a reader needs, and which setting of the drawing makes it need more.
+
+    python captcha_strength.py --report strength.html
+    python captcha_strength.py --vary noise_dots 0 30 60 120 --plan
+    python captcha_strength.py --source my_images
+
+Each cell of the grid is one training: so many labels of one setting, from one start, with one seed. Its result is kept
+as it ends. Stop it at any moment and start it again: it measures what is missing.
+"""
+
+import argparse
+import collections
+import dataclasses
+import io
+import itertools
+import json
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from captcha_cli import UserError, parse_args, quiet_import, run, track
+
+with quiet_import(__name__):
+    import keras
+    import tensorflow as tf
+
+import captcha_data
+import captcha_model
+from captcha_config import Config
+from captcha_producer import produce
+from captcha_runs import html, optimizer, transfer
+from captcha_sets.draw import TRAIN
+from captcha_sets.files import lock, write_text
+from captcha_sets.importing import import_images
+from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest, set_exists
+from captcha_sets.pixels import in_memory, verified_records
+from captcha_sets.shards import examples
+from captcha_strengths import cells, console, humans, meaning, report
+from captcha_strengths.cells import NOTHING, STARTER, Cell, Measurement
+from captcha_strengths.settings import Pool, drawn_pool, grid, own_pool, seconds_to_draw, sizes_of
+from captcha_strengths.summary import summary
+from captcha_train import build_train_step
+
+import numpy as np
+from PIL import Image
+
+FIELDS = (
+    *DRAWING_FIELDS, "validation_count", "validation_share", "workers", "shift", "rotate", "zoom", "channels",
+    "input_downsampling", "input_color", "head_units", "label_smoothing", "automatic", "batch_size", "max_steps",
+    "learning_rate", "warmup_steps", "weight_decay",
+)  # fmt: skip
+SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000)  # labelled captchas
+SEEDS = (1, 2, 3)
+CELLS = "cells.jsonl"  # in the folder of the results
+SAMPLES = 6  # captchas of each setting in the report
+BATCH_SIZE = 256  # of the scoring
+TRIAL_STEPS, TRIAL_CAPTCHAS = 5, 20  # timed for the estimate
+
+
+def train(network: keras.Model, records: np.ndarray, config: Config) -> Iterator[None]:
+    """Train a new network on these records; yields after each step."""
+    train_step = build_train_step(network, optimizer.build(network, config), config)
+    # TensorFlow keeps the pipeline's Python functions as long as the process lives. The records shall not stay, too.
+    batches = captcha_data.training_batches(weakref.proxy(records), 0, config)
+    for batch in batches.take(config.max_steps):
+        train_step(*batch)
+        yield
+
+
+def measure(cell: Cell, records: np.memmap, held_out: np.memmap) -> Measurement:
+    """Train on some of the labelled captchas, chosen by the seed, and score on all that are held out."""
+    began = time.perf_counter()
+    config = cell.config
+    chosen = np.sort(np.random.default_rng(cell.seed).permutation(cell.pool.count)[: cell.labels])
+    network = _new_network(config)
+    steps = train(network, in_memory(*verified_records(records, chosen), config), config)
+    collections.deque(track(steps, config.max_steps, "training", "steps"), maxlen=0)
+    seconds = time.perf_counter() - began
+
+    forward = tf.function(lambda images: network(images, training=False))
+    batches = captcha_data.evaluation_batches(held_out, BATCH_SIZE)
+    correct, _ = captcha_model.evaluation(*captcha_model.predict(forward, batches), config)
+    identity = (cell.key, cell.pool.name, cell.labels, cell.start, cell.seed)
+    return Measurement(*identity, int(correct.sum()), len(correct), seconds)
+
+
+def _new_network(config: Config) -> keras.Model:
+    keras.backend.clear_session()  # forgets the networks of earlier cells
+    keras.utils.set_random_seed(config.seed)
+    network = captcha_model.build(config)
+    if config.init_from:
+        transfer.start_from(config.init_from, network, config)
+    return network
+
+
+def make_sets(pool: Pool) -> None:
+    """Draw or import the captchas of a setting, where they are not there yet."""
+    missing = [split for split in SPLITS if not set_exists(split, pool.config)]
+    if missing and pool.source:
+        import_images(pool.source, SPLITS, pool.config, images=False, typed=DRAWING_FIELDS, leave_out=True)
+        return
+    for split in missing:
+        produce(split, pool.config, images=False)
+
+
+def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) -> None:
+    """Measure the cells that are not in the file yet, and add each to it as it ends."""
+    measured = cells.read(path)
+    missing = [cell for cell in planned if cell.key not in measured]
+    for (pool, _), group in itertools.groupby(missing, key=lambda cell: (cell.pool, cell.start)):
+        group = list(group)
+        make_sets(pool)
+        splits = {split: read_manifest(split, pool.config) for split in SPLITS}
+        records = {split: captcha_data.open_pixels(manifest, group[0].config) for split, manifest in splits.items()}
+        for cell in group:
+            measurement = measure(cell, records[TRAIN], records[VALIDATION])
+            cells.append(path, measurement)
+            measured[cell.key] = measurement
+            left = cells.seconds_left(planned, measured, paces | cells.paces(planned, measured))
+            console.print_measured(cell, planned, measured, left)
+
+
+# The plan
+
+
+def pools_of(config: Config, args: argparse.Namespace) -> list[Pool]:
+    """The captchas of each setting. Raises UserError where own images are to be varied."""
+    if not args.source:
+        return [drawn_pool(setting, max(args.sizes), args.folder) for setting in grid(config, args.vary)]
+    if args.vary:
+        raise UserError("--vary draws captchas, and --source takes images that are there; leave out one of them")
+    return [own_pool(args.source, config, vars(args), args.folder)]
+
+
+def trial_paces(planned: Sequence[Cell], measured: dict[str, Measurement]) -> dict[str, float]:
+    """Seconds for a unit of work, for each start with something left to measure: as measured, or by a few steps."""
+    paces = cells.paces(planned, measured)
+    for cell in planned:
+        if cell.key not in measured and cell.start not in paces:
+            paces[cell.start] = _trial_seconds(cell.config) / cell.work
+    return paces
+
+
+def _trial_seconds(config: Config) -> float:
+    """An estimate of the seconds of a training, from its first steps on blank images."""
+    blank = np.zeros((config.batch_size, config.height, config.width, config.input_channels), np.uint8)
+    labels = np.zeros((config.batch_size, config.length), np.int32)
+    began = time.perf_counter()
+    steps = train(_new_network(config), in_memory(blank, labels, config), config)
+    next(steps)  # compiles
+    compiled = time.perf_counter()
+    timed = sum(1 for _ in itertools.islice(steps, TRIAL_STEPS))
+    step = (time.perf_counter() - compiled) / timed if timed else 0.0
+    return compiled - began + step * (config.max_steps - 1)
+
+
+# The results
+
+
+def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
+    """The first of the held-out captchas, as (text, image)."""
+    make_sets(pool)
+    first = itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), SAMPLES)
+    return [(text, Image.open(io.BytesIO(encoded)).convert("RGB")) for text, encoded in first]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    several = {"nargs": "+", "metavar": "N", "type": int}
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a setting of the drawing and its values; several --vary make a grid; in a value of several numbers, these"
+        ' are one word: --vary character_rotate "0 0" "-30 30"',
+    )
+    parser.add_argument("--source", type=Path, help="labelled images of your own, as for the producer")
+    parser.add_argument("--sizes", **several, default=SIZES, help="numbers of labels; default: 30 to 30,000")
+    parser.add_argument("--seeds", **several, default=SEEDS, help="of the trainings; default: 1 2 3")
+    parser.add_argument(
+        "--starts", nargs="+", default=(NOTHING, STARTER), help=f"{NOTHING}, or what the trainer's --init_from takes"
+    )
+    parser.add_argument("--plan", action="store_true", help="print what would be measured, and an estimate; stop there")
+    parser.add_argument("--human", type=Path, metavar="FILE", help="what people read, as JSON; see docs/strength.md")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all results as one HTML page")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("strength"), help="of the captchas and the results; default: strength"
+    )
+
+
+def main() -> None:
+    config, args = parse_args(__doc__, FIELDS, add_arguments)
+    if min(args.sizes) < 1:
+        raise UserError("--sizes: a number of labels is at least 1")
+    for path in filter(None, (args.json, args.report)):
+        html.check_target(path)
+    tf.get_logger().setLevel("ERROR")
+    pools = pools_of(config, args)
+    people = humans.read(args.human, [pool.name for pool in pools]) if args.human else {}
+    planned = cells.plan(
+        pools, sizes_of(pools, args.sizes), dict.fromkeys(args.starts), dict.fromkeys(args.seeds), vars(args)
+    )
+    path = args.folder / CELLS
+    measured = cells.read(path)
+    paces = trial_paces(planned, measured)
+    console.print_plan(planned, measured, cells.seconds_left(planned, measured, paces) + seconds_to_draw(pools))
+    if args.plan:
+        return
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with lock(args.folder, "strength", f"{args.folder}: another process measures in this folder; wait for it"):
+        cells.drop_cut_line(path)
+        measure_all(planned, path, paces)
+        measured = cells.read(path)
+        results = [dataclasses.replace(measured[cell.key], setting=cell.pool.name) for cell in planned]
+        found = meaning.strengths(results, pools, people)
+        values = summary(found, results)
+        console.print_found(values)
+        if args.json:
+            write_text(args.json, json.dumps(values, ensure_ascii=False, indent=1))
+        if args.report:
+            report.write(args.report, found, values, {pool.name: samples_of(pool) for pool in pools})
+            print(f"{args.report}: open it in a browser")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,144 @@
+"""The cells of the grid: what is to be measured, and what was.
+
+cells = plan(pools, sizes, starts, seeds, typed)    one training each
+measured = read(path)                               the measurements that are on the disk, by the cell's key
+append(path, measurement)                           one more; it is on the disk when this returns
+seconds_left(cells, measured, paces)                an estimate
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from captcha_cli import UserError
+from captcha_config import Config
+from captcha_runs import recipe, transfer
+from captcha_sets.files import sync
+from captcha_strengths.settings import Pool, digest_of
+
+NOTHING = "nothing"  # the start without another network
+STARTER = "digits"  # the network to start from, as --init_from takes it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: on how many labelled captchas of which setting, from which start, with which seed."""
+
+    pool: Pool
+    labels: int
+    start: str
+    seed: int
+    config: Config  # how to train
+
+    @property
+    def key(self) -> str:
+        """What stands for everything that decides the result."""
+        values = {"captchas": self.pool.digest, "labels": self.labels, "training": self.config.experiment()}
+        return digest_of(values)
+
+    @property
+    def work(self) -> int:
+        """Pixels that the training reads, to which its time is nearly proportional."""
+        return self.config.max_steps * self.config.batch_size * self.config.width * self.config.height
+
+    def __str__(self) -> str:
+        return f"{self.pool.name}, {self.labels:,} labels, from {self.start}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The result of a cell."""
+
+    key: str
+    setting: str
+    labels: int
+    start: str
+    seed: int
+    correct: int  # of the held-out captchas
+    count: int  # held-out captchas
+    seconds: float  # of the training
+
+    @property
+    def accuracy(self) -> float:
+        """The captcha accuracy, 0 to 1."""
+        return self.correct / self.count
+
+
+def plan(
+    pools: Iterable[Pool], sizes: Iterable[int], starts: Iterable[str], seeds: Iterable[int], typed: Collection[str]
+) -> list[Cell]:
+    """The cells, in the order in which they are measured. Each trains by the recipe for its number of labels.
+
+    Args:
+      typed: names of the fields that were typed; these stay as they are. Those of the network concern the start from
+        nothing: another start has its own network.
+    Raises:
+      UserError: there is no network of the name of a start.
+    """
+    cells = []
+    for pool in pools:
+        for start in starts:
+            begun = _starting(pool.config, start, typed)
+            for seed in seeds:
+                for labels in sizes:
+                    config = recipe.for_own_images(dataclasses.replace(begun, seed=seed), labels, typed)
+                    cells.append(Cell(pool, labels, start, seed, config))
+    return cells
+
+
+def _starting(config: Config, start: str, typed: Collection[str]) -> Config:
+    if start == NOTHING:
+        return config
+    others = [name for name in typed if name not in transfer.NETWORK_FIELDS]
+    return transfer.like_network(dataclasses.replace(config, init_from=start), others)
+
+
+def read(path: Path) -> dict[str, Measurement]:
+    """The measurements in a file, by their keys. The beginning of a line that a kill cut short does not count.
+
+    Raises:
+      UserError: a line is damaged.
+    """
+    if not path.exists():
+        return {}
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    found = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            measurement = Measurement(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: line {number} is damaged; remove the line to measure it again") from error
+        found[measurement.key] = measurement
+    return found
+
+
+def drop_cut_line(path: Path) -> None:
+    """Remove the beginning of a line that a kill cut short, so that the next line stands alone."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def append(path: Path, measurement: Measurement) -> None:
+    """Add a measurement to a file, and wait until it is on the disk."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(measurement), ensure_ascii=False) + "\n")
+    sync(path)
+    sync(path.parent)
+
+
+def paces(cells: Iterable[Cell], measured: Mapping[str, Measurement]) -> dict[str, float]:
+    """Seconds for a unit of work, of the starts that have been measured."""
+    known: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell.key in measured:
+            known.setdefault(cell.start, []).append(measured[cell.key].seconds / cell.work)
+    return {start: statistics.mean(values) for start, values in known.items()}
+
+
+def seconds_left(cells: Iterable[Cell], measured: Mapping[str, Measurement], pace: Mapping[str, float]) -> float:
+    """An estimate of the seconds that the cells take that are not measured yet."""
+    return sum(cell.work * pace[cell.start] for cell in cells if cell.key not in measured)

@@ -1,0 +1,163 @@
+"""The settings that are compared, and the captchas of each.
+
+settings = grid(config, varied)             the config with every combination of the values of --vary
+pool = drawn_pool(setting, labels, ...)     captchas to draw: some to train on, the others held out
+pool = own_pool(source, config, ...)        the same of one's own labelled images
+sizes = sizes_of(pools, sizes)              the numbers of labels that there are captchas for
+seconds_to_draw(pools)                      an estimate
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captcha_cli import UserError
+from captcha_config import Config, item_type
+from captcha_sets.draw import TRAIN, check_drawing, draw
+from captcha_sets.files import sha256
+from captcha_sets.labelled import fitted, hold_out, labelled_images
+from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, VALIDATION, set_exists, versions
+
+VARIED = tuple(name for name in DRAWING_FIELDS if name != "seed")
+AS_IT_IS = "the captcha"  # the name of the setting where nothing is varied
+TRIAL_CAPTCHAS = 20  # drawn for the estimate
+SETS = "sets"  # the folder of the drawn or imported captchas, in the folder of the results
+
+
+class Setting(NamedTuple):
+    name: str  # such as "noise_dots 30, length 4"
+    config: Config
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The captchas of a setting. `digest` stands for everything that decides them."""
+
+    name: str  # the setting's
+    config: Config  # with their characters, lengths and size, and the folder of their splits
+    digest: str
+    count: int  # that may be trained on
+    held_out: int  # that no network trains on
+    source: Path | None  # of one's own images
+
+
+def grid(config: Config, varied: Sequence[Sequence[str]]) -> list[Setting]:
+    """The settings to compare.
+
+    Args:
+      varied: for each --vary, the name of a setting of the drawing, and its values. Several numbers are one value when
+        they are one word: ["character_rotate", "0 0", "-30 30"].
+    Raises:
+      UserError: there is no such setting, it is named twice, or it cannot have such a value.
+    """
+    choices = [_choices(*words) for words in varied]
+    names = [words[0] for words in varied]
+    if len(set(names)) < len(names):
+        raise UserError("--vary: a setting is named twice; give all of its values at once")
+    return [_setting(config, dict(pairs)) for pairs in itertools.product(*choices)]
+
+
+def _choices(name: str, *words: str) -> list[tuple[str, Any]]:
+    if name not in VARIED:
+        raise UserError(f"--vary {name}: is not a setting of the drawing; name one of {', '.join(VARIED)}")
+    if not words:
+        raise UserError(f"--vary {name}: has no values; give some, such as --vary noise_dots 0 30 60")
+    return [(name, _value(name, word)) for word in dict.fromkeys(words)]
+
+
+def _value(name: str, word: str) -> Any:
+    (field,) = (field for field in dataclasses.fields(Config) if field.name == name)
+    kind = item_type(field)
+    try:
+        return tuple(map(kind, word.split())) if isinstance(field.default, tuple) else kind(word)
+    except ValueError as error:
+        raise UserError(f"--vary {name} {word}: {word!r} must be of type {kind.__name__}") from error
+
+
+def _setting(config: Config, values: dict[str, Any]) -> Setting:
+    named = ", ".join(f"{name} {_in_words(value)}" for name, value in values.items())
+    return Setting(named or AS_IT_IS, dataclasses.replace(config, **values))
+
+
+def _in_words(value: Any) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
+    """Captchas to draw for a setting: `labels` to train on, and config.validation_count that are held out.
+
+    Raises:
+      UserError: they cannot be drawn.
+    """
+    check_drawing(setting.config)
+    config = dataclasses.replace(setting.config, train_count=labels)
+    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, "train_count", "validation_count")}
+    digest = digest_of(values | versions())
+    return Pool(setting.name, _in_folder(config, folder, digest), digest, labels, config.validation_count, None)
+
+
+def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path) -> Pool:
+    """One's own labelled images: config.validation_share of them is held out, the same for all measurements.
+
+    Args:
+      source: as captcha_sets.labelled.labelled_images takes it.
+      typed: names of the fields that were typed; characters, lengths and size among them count as they are.
+    Raises:
+      UserError: there are too few images.
+    """
+    insisted = [name for name in CAPTCHA_FIELDS if name in typed]
+    good, problems = labelled_images(source, config, insisted)
+    for problem in problems:
+        print(f"left out: {problem}")
+    if not good:
+        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
+    config = fitted(good, config, insisted)
+    parts = hold_out(good, source, config)
+    values = {name: getattr(config, name) for name in (*CAPTCHA_FIELDS, "seed", "validation_share")}
+    digest = digest_of(values | {"images": [[image.text, sha256(image.path)] for image in good]})
+    counts = len(parts[TRAIN]), len(parts[VALIDATION])
+    return Pool(AS_IT_IS, _in_folder(config, folder, digest), digest, *counts, source)
+
+
+def _in_folder(config: Config, folder: Path, digest: str) -> Config:
+    place = str(folder / SETS / digest)
+    return dataclasses.replace(config, tfrecords_dir=place, images_dir=place)
+
+
+def digest_of(values: dict) -> str:
+    """A short text that stands for these values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sizes_of(pools: Sequence[Pool], sizes: Sequence[int]) -> list[int]:
+    """The numbers of labels that there are captchas for, and a line about the others."""
+    largest = min(pool.count for pool in pools)
+    sizes = sorted(set(sizes))
+    too_many = ", ".join(f"{size:,}" for size in sizes if size > largest)
+    if sizes[0] > largest:
+        raise UserError(f"--sizes: there are only {largest:,} labelled captchas to train on; name smaller sizes")
+    if too_many:
+        print(f"left out: {too_many} labels; there are {largest:,} to train on, and {pools[0].held_out:,} are held out")
+    return [size for size in sizes if size <= largest]
+
+
+def seconds_to_draw(pools: Sequence[Pool]) -> float:
+    """An estimate of the seconds to draw what is not there yet."""
+    total = 0.0
+    for pool in pools:
+        counts = {TRAIN: pool.count, VALIDATION: pool.held_out}
+        count = sum(counts[split] for split in SPLITS if not set_exists(split, pool.config))
+        if count and not pool.source:
+            began = time.perf_counter()
+            for index in range(TRIAL_CAPTCHAS):
+                draw(index, TRAIN, pool.config)
+            each = (time.perf_counter() - began) / TRIAL_CAPTCHAS
+            total += count * each / (pool.config.workers or os.cpu_count() or 1)
+    return total

@@ -1,0 +1,199 @@
+"""captcha_strength.py as people run it: killed, started again, and its report in a real browser."""
+
+import itertools
+import json
+import re
+import time
+
+from captcha_sets.draw import draw
+from captcha_strengths import cells
+
+import pytest
+from conftest import SMALL, errors, options, run, start, wait_for
+from test_report import SCREENSHOTS, browser, browser_only, opened  # noqa: F401  # a fixture
+
+CAPTCHA = ("characters", "length", "width", "height", "font_sizes", "warmup_steps")
+TINY = (*options(CAPTCHA), "--channels", 4, 8, "--batch_size", 16, "--validation_count", 50, "--workers", 1)
+GRID = (*TINY, "--vary", "noise_dots", 0, 30, "--sizes", 20, 40, "--seeds", 2, "--starts", "nothing", "--max_steps", 20)
+WHITE = ("--bg_color", 255, 255, 255, "--fg_color", 255, 255, 255)
+PLAIN = ("--noise_dots", 0, "--noise_curves", 0, "--character_rotate", 0, 0)
+HUMAN = {"noise_dots 0": {"shown": 50, "correct": 49}, "noise_dots 30": {"shown": 50, "correct": 30, "seconds": 200}}
+
+
+def results(folder, name="results.json"):
+    """What --json wrote, without the seconds, which no two runs share."""
+    found = json.loads((folder / name).read_text(encoding="utf-8"))
+    return [{name: value for name, value in each.items() if name != "seconds"} for each in found["measurements"]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A folder in which the small grid was measured in one go, with all that the command can write."""
+    folder = tmp_path_factory.mktemp("strength")
+    (folder / "human.json").write_text(json.dumps(HUMAN))
+    files = ("--json", "results.json", "--report", "report.html", "--human", "human.json")
+    done = run("captcha_strength.py", *GRID, *files, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_line_comes_as_each_cell_ends(undisturbed):
+    _, done = undisturbed
+    lines = [line for line in done.stdout.splitlines() if re.match(r"\d of 4  noise_dots", line)]
+    assert [line[0] for line in lines] == list("1234")
+    assert all(" left" in line and "labels, from nothing, seed 2" in line for line in lines)
+    assert "4 trainings, 0 of 4 measured; about " in done.stdout
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_ends_with_the_same_results(undisturbed, tmp_path):
+    """SIGKILL: while the captchas are drawn, after the first result, and in the training that follows the second."""
+    args = ("captcha_strength.py", *GRID, "--json", "results.json")
+    for last_line, wait in (("measured; about", 0.3), ("1 of 4  noise_dots", 0.0), ("2 of 4  noise_dots", 0.5)):
+        process = start(*args, cwd=tmp_path)
+        wait_for(process, last_line)
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        assert process.returncode == -9
+    assert 2 <= len(cells.read(tmp_path / "strength" / "cells.jsonl")) < 4
+    done = run(*args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path) == results(undisturbed[0])
+
+
+def test_what_is_measured_is_not_measured_again(undisturbed):
+    folder, _ = undisturbed
+    before = (folder / "strength" / "cells.jsonl").read_bytes()
+    done = run("captcha_strength.py", *GRID, "--json", "again.json", cwd=folder)
+    assert "4 trainings, 4 of 4 measured; about 0 seconds left" in done.stdout
+    assert (folder / "strength" / "cells.jsonl").read_bytes() == before
+    assert results(folder, "again.json") == results(folder)
+
+
+def test_a_setting_that_was_one_of_several_is_not_measured_again(undisturbed):
+    folder, _ = undisturbed
+    alone = ["--noise_dots", 30, "--sizes", 20, 40, "--seeds", 2, "--starts", "nothing", "--max_steps", 20]
+    done = run("captcha_strength.py", *TINY, *alone, "--json", "alone.json", cwd=folder)
+    assert "2 trainings, 2 of 2 measured" in done.stdout
+    both = [results(folder, name) for name in ("alone.json", "results.json")]
+    assert [each["correct"] for each in both[0]] == [each["correct"] for each in both[1][2:]]
+
+
+def test_the_plan_is_printed_and_nothing_is_written(tmp_path):
+    done = run("captcha_strength.py", *GRID, "--plan", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 trainings, 0 of 4 measured; about " in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def extremes(tmp_path_factory):
+    """(what was printed, the page, the settings of --json), for captchas in white on white and for plain ones."""
+    found = {}
+    for name, drawn in (("white", WHITE), ("plain", PLAIN)):
+        folder = tmp_path_factory.mktemp(name)
+        args = (*TINY, *drawn, "--sizes", 50, 200, "--seeds", 1, "--starts", "nothing", "--channels", 8, 16)
+        files = ("--max_steps", 300, "--shift", 1, "--rotate", 0, "--json", "results.json", "--report", "report.html")
+        done = run("captcha_strength.py", *args, *files, "--validation_count", 200, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        (setting,) = json.loads((folder / "results.json").read_text())["settings"]
+        found[name] = done.stdout, (folder / "report.html").read_text(encoding="utf-8"), setting
+    return found
+
+
+@pytest.mark.slow
+def test_white_on_white_is_said_to_be_unreadable(extremes):
+    stdout, page, setting = extremes["white"]
+    assert "Not read: with 200 labels the network does no better than guessing" in stdout
+    assert "Not read: with 200 labels the network does no better than guessing" in page
+    assert {answer["words"] for answer in setting["curves"][0]["answers"]} == {"not reached with 200 labels"}
+    assert {answer["labels"] for answer in setting["curves"][0]["answers"]} == {None}
+
+
+@pytest.mark.slow
+def test_a_plain_captcha_is_said_to_be_trivial(extremes):
+    stdout, page, setting = extremes["plain"]
+    assert "Trivial: 90% accuracy takes " in stdout and "Trivial: 90% accuracy takes " in page
+    assert setting["curves"][0]["answers"][0]["words"] == "fewer than 50 labels"
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i in range(50):
+        text, image = draw(i, "own", SMALL)
+        image.save(folder / f"{i}_{text}.png")
+    return tmp_path
+
+
+def test_own_images_are_measured_up_to_their_number(own_images):
+    args = (*options(("warmup_steps",)), "--channels", 4, 8, "--batch_size", 16, "--max_steps", 4, "--seeds", 1)
+    sizes = ("--starts", "nothing", "--sizes", 20, 40, 100, 3000)
+    done = run("captcha_strength.py", "--source", "mine", *args, *sizes, "--json", "r.json", cwd=own_images)
+    assert done.returncode == 0, done.stderr
+    assert "left out: 100, 3,000 labels; there are 40 to train on, and 10 are held out" in done.stdout
+    found = json.loads((own_images / "r.json").read_text())["measurements"]
+    assert [(each["labels"], each["count"]) for each in found] == [(20, 10), (40, 10)]
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (("--vary", "colour", "1"), "--vary colour: is not a setting of the drawing"),
+    (("--source", "mine", "--vary", "length", "4"), "--vary draws captchas, and --source takes images"),
+    (("--source", "mine", "--sizes", "41"), "there are only 40 labelled captchas to train on"),
+    (("--sizes", "0"), "--sizes: a number of labels is at least 1"),
+    (("--starts", "nowhere"), "init_from: nowhere is neither a folder"),
+    (("--report", "no/report.html"), "there is no folder no"),
+    (("--human", "no.json"), "--human no.json: there is no such file"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_one_line_before_anything_is_measured(own_images, wrong, said):
+    done = run("captcha_strength.py", *wrong, cwd=own_images)
+    assert (done.returncode, [said in line for line in errors(done.stderr)]) == (2, [True]), done.stderr
+    assert not (own_images / "strength").exists()
+
+
+# The report
+
+
+def test_every_figure_of_the_report_is_text_and_that_of_json(undisturbed):
+    folder, _ = undisturbed
+    page, found = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "results.json"))
+    found = json.loads(found)
+    inside = re.search(r'<script type="application/json" id="strength">(.*?)</script>', page, re.S)[1]
+    assert json.loads(inside) == found
+    assert f'<p class="answer">{found["answer"]}</p>' in page
+    figures = []
+    for curve in itertools.chain(*(setting["curves"] for setting in found["settings"])):
+        for point in curve["points"]:
+            figures += [f"{point['accuracy']:.2%}", f"{point['low']:.2%} to {point['high']:.2%}"]
+        figures += [answer["words"] for answer in curve["answers"]]
+    figures += [f"{share:.2%}" for setting in found["settings"] for share in setting["through"].values()]
+    for figure in figures:
+        assert f"<td>{figure}</td>" in page, figure
+    assert "30 of 50" in page and "900 labels an hour" in page
+
+
+def test_the_report_asks_the_network_for_nothing(undisturbed):
+    page = (undisturbed[0] / "report.html").read_text(encoding="utf-8")
+    loaded = re.findall(r"(?:src|href)\s*=\s*\"([^\"]{0,30})", page) + re.findall(r"url\(([^)]{0,30})", page)
+    assert loaded and all(address.startswith(("data:", "#")) for address in loaded)
+
+
+@browser_only
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1000])
+def test_the_report_can_be_read_on_a_phone_and_in_the_dark(browser, undisturbed, scheme, width):  # noqa: F811
+    how = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "offline": True}
+    page, complaints = opened(browser, (undisturbed[0] / "report.html").as_uri(), **how)
+    headings = [heading.inner_text() for heading in page.query_selector_all("h2")]
+    assert headings == [
+        "Settings side by side", "Sessions that get through", "noise_dots 0", "noise_dots 30", "How it was measured",
+    ]  # fmt: skip
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+    assert page.evaluate("document.images.length") == 12
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    ink = page.evaluate("getComputedStyle(document.querySelector('svg text')).fill")
+    assert ink == {"light": "rgb(0, 0, 0)", "dark": "rgb(255, 255, 255)"}[scheme]
+    page.screenshot(path=SCREENSHOTS / f"strength-{scheme}-{width}.png", full_page=True)
+    assert complaints == []
