@@ -1,10 +1,10 @@
-"""Label pictures in a browser, by keyboard alone.
+"""Label pictures in a browser, using only the keyboard.
 
     python captcha_label.py my_images
     python captcha_label.py my_images --suspects suspects.json
 
-The labels go to my_images/labels.csv, each onto the disk before the next picture shows. Stop it, or kill it, at any
-moment: the next start goes on. It needs pip install ".[pages]".
+The labels are saved in my_images/labels.csv. Each is on the disk before the next picture appears: stop or kill the
+server at any moment, and the next start continues. It needs pip install ".[pages]".
 """
 
 import argparse
@@ -26,10 +26,10 @@ FIELDS = ()
 
 
 def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "labelling.Labelling":
-    """The page's state: of the folder's pictures without a label, or of suspected labels.
+    """The page's state, for labelling the folder's pictures or for checking suspected labels.
 
     Raises:
-      UserError: there are no pictures, no such model, or a CSV file is damaged.
+      UserError: there are no pictures; there is no such model; or a file is damaged.
     """
     reader = captcha_predict.load(model)
     if suspects:
@@ -43,8 +43,8 @@ def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "lab
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder of images")
-    parser.add_argument("--suspects", type=Path, metavar="FILE.json", help="check these, of captcha_suspects.py --json")
-    parser.add_argument("--model", help="whose predictions are typed in, as for captcha_predict")
+    parser.add_argument("--suspects", type=Path, metavar="FILE.json", help="check the labels that captcha_suspects.py listed")
+    parser.add_argument("--model", help="the model that suggests labels, named as for captcha_predict")
     if server:
         server.add_arguments(parser)
 
@@ -54,10 +54,10 @@ def main() -> None:
     if not server:
         raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
     if not args.folder.is_dir():
-        raise UserError(f"{args.folder}: is not a folder; name the folder that has the images")
+        raise UserError(f"{args.folder}: is not a folder; name the folder that holds the images")
     start_litert()
-    with lock(args.folder, "label", f"{args.folder}: is labelled by another process; use its page, or stop it"):
-        print(f"predictions are those of {captcha_predict.find(args.model)} (--model names another)")
+    with lock(args.folder, "label", f"{args.folder}: another process is labelling it; use its page, or stop it"):
+        print(f"predictions come from {captcha_predict.find(args.model)} (--model selects another)")
         server.serve(labelling_of(args.folder, args.model, args.suspects).routes(), args)
 
 

@@ -1,11 +1,11 @@
-"""Measure how many labelled captchas a reader needs, and which setting of the drawing makes it need more.
+"""Measure how many labelled captchas a network needs to read them, and which drawing settings make it need more.
 
     python captcha_strength.py --report strength.html
     python captcha_strength.py --vary noise_dots 0 30 60 120 --plan
     python captcha_strength.py --source my_images
 
-Each cell of the grid is one training: so many labels of one setting, from one start, with one seed. Its result is kept
-as it ends. Stop it at any moment and start it again: it measures what is missing.
+Each cell of the grid is one training: a number of labels, of one setting, from one start, with one seed. Its result is
+saved as it ends. Stop the command at any moment and run it again: it measures what is missing.
 """
 
 import argparse
@@ -52,16 +52,16 @@ FIELDS = (
 )  # fmt: skip
 SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000)  # labelled captchas
 SEEDS = (1, 2, 3)
-CELLS = "cells.jsonl"  # in the folder of the results
+CELLS = "cells.jsonl"  # the results, in --folder
 SAMPLES = 6  # captchas of each setting in the report
-BATCH_SIZE = 256  # of the scoring
-TRIAL_STEPS, TRIAL_CAPTCHAS = 5, 20  # timed for the estimate
+BATCH_SIZE = 256  # images, for the evaluation
+TRIAL_STEPS = 5  # timed for the estimate
 
 
 def train(network: keras.Model, records: np.ndarray, config: Config) -> Iterator[None]:
-    """Train a new network on these records; yields after each step."""
+    """Train a new network on these records, and yield after each step."""
     train_step = build_train_step(network, optimizer.build(network, config), config)
-    # TensorFlow keeps the pipeline's Python functions as long as the process lives. The records shall not stay, too.
+    # TensorFlow keeps the pipeline's Python functions until the process ends. They must not keep the records in memory.
     batches = captcha_data.training_batches(weakref.proxy(records), 0, config)
     for batch in batches.take(config.max_steps):
         train_step(*batch)
@@ -69,7 +69,7 @@ def train(network: keras.Model, records: np.ndarray, config: Config) -> Iterator
 
 
 def measure(cell: Cell, records: np.memmap, held_out: np.memmap) -> Measurement:
-    """Train on some of the labelled captchas, chosen by the seed, and score on all that are held out."""
+    """Train on cell.labels of the captchas, chosen by the seed, and evaluate on all that are held out."""
     began = time.perf_counter()
     config = cell.config
     chosen = np.sort(np.random.default_rng(cell.seed).permutation(cell.pool.count)[: cell.labels])
@@ -95,7 +95,7 @@ def _new_network(config: Config) -> keras.Model:
 
 
 def make_sets(pool: Pool) -> None:
-    """Draw or import the captchas of a setting, where they are not there yet."""
+    """Draw or import the captchas of a setting, unless they exist."""
     missing = [split for split in SPLITS if not set_exists(split, pool.config)]
     if missing and pool.source:
         import_images(pool.source, SPLITS, pool.config, images=False, typed=DRAWING_FIELDS, leave_out=True)
@@ -105,7 +105,7 @@ def make_sets(pool: Pool) -> None:
 
 
 def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) -> None:
-    """Measure the cells that are not in the file yet, and add each to it as it ends."""
+    """Measure the cells that are not in the file yet, and append each result as it ends."""
     measured = cells.read(path)
     missing = [cell for cell in planned if cell.key not in measured]
     for (pool, _), group in itertools.groupby(missing, key=lambda cell: (cell.pool, cell.start)):
@@ -125,16 +125,16 @@ def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) ->
 
 
 def pools_of(config: Config, args: argparse.Namespace) -> list[Pool]:
-    """The captchas of each setting. Raises UserError where own images are to be varied."""
+    """The captchas of each setting. Raises UserError if --vary and --source are both given."""
     if not args.source:
         return [drawn_pool(setting, max(args.sizes), args.folder) for setting in grid(config, args.vary)]
     if args.vary:
-        raise UserError("--vary draws captchas, and --source takes images that are there; leave out one of them")
+        raise UserError("--vary draws captchas, but --source uses existing images; leave out one of them")
     return [own_pool(args.source, config, vars(args), args.folder)]
 
 
 def trial_paces(planned: Sequence[Cell], measured: dict[str, Measurement]) -> dict[str, float]:
-    """Seconds for a unit of work, for each start with something left to measure: as measured, or by a few steps."""
+    """Seconds for a unit of work, for each start that is not finished: from its results, or from a few timed steps."""
     paces = cells.paces(planned, measured)
     for cell in planned:
         if cell.key not in measured and cell.start not in paces:
@@ -143,7 +143,7 @@ def trial_paces(planned: Sequence[Cell], measured: dict[str, Measurement]) -> di
 
 
 def _trial_seconds(config: Config) -> float:
-    """An estimate of the seconds of a training, from its first steps on blank images."""
+    """An estimate of the seconds of a training, from a few steps on blank images."""
     blank = np.zeros((config.batch_size, config.height, config.width, config.input_channels), np.uint8)
     labels = np.zeros((config.batch_size, config.length), np.int32)
     began = time.perf_counter()
@@ -159,7 +159,7 @@ def _trial_seconds(config: Config) -> float:
 
 
 def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
-    """The first of the held-out captchas, as (text, image)."""
+    """The first SAMPLES held-out captchas, as (text, image)."""
     make_sets(pool)
     first = itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), SAMPLES)
     return [(text, Image.open(io.BytesIO(encoded)).convert("RGB")) for text, encoded in first]
@@ -173,30 +173,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help="a setting of the drawing and its values; several --vary make a grid; in a value of several numbers, these"
-        ' are one word: --vary character_rotate "0 0" "-30 30"',
+        help="a drawing setting and the values to compare; several --vary make a grid; quote a value of several numbers:"
+        ' --vary character_rotate "0 0" "-30 30"',
     )
-    parser.add_argument("--source", type=Path, help="labelled images of your own, as for the producer")
-    parser.add_argument("--sizes", **several, default=SIZES, help="numbers of labels; default: 30 to 30,000")
-    parser.add_argument("--seeds", **several, default=SEEDS, help="of the trainings; default: 1 2 3")
+    parser.add_argument("--source", type=Path, help="labelled images of your own, as for captcha_producer.py")
+    parser.add_argument("--sizes", **several, default=SIZES, help="numbers of labels; default: seven from 30 to 30,000")
+    parser.add_argument("--seeds", **several, default=SEEDS, help="seeds of the trainings; default: 1 2 3")
     parser.add_argument(
-        "--starts", nargs="+", default=(NOTHING, STARTER), help=f"{NOTHING}, or what the trainer's --init_from takes"
+        "--starts", nargs="+", default=(NOTHING, STARTER), help=f"{NOTHING}, or as for --init_from of captcha_train.py"
     )
-    parser.add_argument("--plan", action="store_true", help="print what would be measured, and an estimate; stop there")
+    parser.add_argument("--plan", action="store_true", help="only print what would be measured, and an estimate")
     parser.add_argument("--human", type=Path, metavar="FILE", help="what people read, as JSON; see docs/strength.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all results as one HTML page")
     parser.add_argument(
-        "--folder", type=Path, default=Path("strength"), help="of the captchas and the results; default: strength"
+        "--folder", type=Path, default=Path("strength"), help="folder of captchas and results; default: strength"
     )
 
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if min(args.sizes) < 1:
-        raise UserError("--sizes: a number of labels is at least 1")
-    for path in filter(None, (args.json, args.report)):
-        html.check_target(path)
+        raise UserError("--sizes: a number of labels must be 1 or more")
+    if args.report:
+        html.check_target(args.report)
+    if args.json and not args.json.parent.is_dir():
+        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; create it, or name another file")
     tf.get_logger().setLevel("ERROR")
     pools = pools_of(config, args)
     people = humans.read(args.human, [pool.name for pool in pools]) if args.human else {}
@@ -210,7 +212,7 @@ def main() -> None:
     if args.plan:
         return
     args.folder.mkdir(parents=True, exist_ok=True)
-    with lock(args.folder, "strength", f"{args.folder}: another process measures in this folder; wait for it"):
+    with lock(args.folder, "strength", f"{args.folder}: another process is measuring in it; wait for it or stop it"):
         cells.drop_cut_line(path)
         measure_all(planned, path, paces)
         measured = cells.read(path)

@@ -1,9 +1,9 @@
-"""Try a network in a browser: draw or drop a captcha, and see what is read, how certainly, and where it looked.
+"""Try a network in a browser: draw or drop a captcha, and see the prediction, its confidence, and where it looked.
 
     python captcha_try.py
     python captcha_try.py --model letters
 
-POST an image file to /api/read for the prediction as JSON. It needs pip install ".[pages]".
+POST an image file to /api/read to get the prediction as JSON. It needs pip install ".[pages]".
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
         raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
     start_litert()
     loaded = network.load(args.model, config)
-    print(f"reading with {loaded.file} (--model names another)")
+    print(f"reading with {loaded.file} (--model selects another)")
     server.serve(reading.routes(loaded, config), args)
 
 

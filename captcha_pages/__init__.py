@@ -1,9 +1,9 @@
 """The pages that a browser shows: label pictures, check suspected labels, try a network.
 
-server      answers only its own pages, within limits, and refuses in words
-tables      CSV files of files: every change is on the disk when it returns
+server      serves the pages, limits requests, and explains what it refuses
+tables      CSV files with one row for each file; every change is on the disk when the call returns
 pictures    the pictures of a folder, and what a network predicts for them
-labelling   the labelling page, and the suspected labels on the same page
-network     the network of the try-out page
+labelling   the labelling page, which also checks suspected labels
+network     the network that the try-out page uses
 reading     the try-out page: draw, read, and where the network looked
 """

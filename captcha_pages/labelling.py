@@ -1,13 +1,14 @@
 """The labelling page: one picture at a time, its label typed or confirmed.
 
-labelling = Labelling(folder, pictures, reader)         label what has no label yet
-labelling = Checking(folder, pictures, reader, list)    check suspected labels, of captcha_suspects.py --json
+labelling = Labelling(folder, pictures, reader)         for pictures without a label
+labelling = Checking(folder, pictures, reader, listed)  for suspected labels that captcha_suspects.py --json listed
 labelling.routes()                                      for captcha_pages.server
 
-The state is here and on the disk, never in the page alone, so that several tabs may work at once. In the folder are
+The state is in this process and on the disk, never in the page alone, so that several tabs can work at the same time.
+The folder gets these files:
 
-  labels.csv        file,label: what captcha_producer.py --source takes
-  unreadable.csv    file: pictures that nobody can read
+  labels.csv        file,label: for captcha_producer.py --source
+  unreadable.csv    file: pictures marked as unreadable
   checked.csv       file: suspected labels that a person has checked
 """
 
@@ -31,19 +32,19 @@ from starlette.routing import Route
 
 LABELS, UNREADABLE, CHECKED = "labels.csv", "unreadable.csv", "checked.csv"
 TABLES = (LABELS, UNREADABLE, CHECKED)
-TRAININGS = (50, 100, 300, 1000)  # numbers of labels at which a training pays
-RECENT = 20  # labels that the rate is computed from
-MAX_PROBLEMS = 50  # files that cannot be labelled, as listed on the page
-MAX_TABS = 1000  # that are remembered; a tab that is forgotten gets another picture
+TRAININGS = (50, 100, 300, 1000)  # numbers of labels at which it is worth training
+RECENT = 20  # labels from which the rate is computed
+MAX_PROBLEMS = 50  # files that cannot be labelled and are listed on the page
+MAX_TABS = 1000  # tabs that are remembered; a forgotten tab gets another picture
 
 
 class Labelling:
-    """What is labelled, and what each tab is looking at."""
+    """The labels, and the picture that each tab shows."""
 
-    checking = False  # whether labels are there already, to be checked
+    checking = False  # whether the page checks existing labels
 
     def __init__(self, folder: Path, pictures: Pictures, reader: Reader) -> None:
-        """Raises UserError where one of the CSV files is not as this page writes it."""
+        """Raises UserError if one of the CSV files does not have the format that this page writes."""
         self._folder, self._pictures, self._reader = folder, pictures, reader
         self._labels = Table(folder / LABELS, ("file", "label"))
         self._unreadable = Table(folder / UNREADABLE, ("file",))
@@ -65,7 +66,7 @@ class Labelling:
         return self._pictures.png(file)
 
     def open(self, tab: str, file: str) -> dict:
-        """Show a picture in a tab: this one, or, where none is named, the next."""
+        """Show a picture in a tab: `file`, or the next one if `file` is empty."""
         with self._lock:
             if file:
                 self._check(file)
@@ -76,10 +77,10 @@ class Labelling:
         """Set a picture's label; it is on the disk when this returns the next picture.
 
         Args:
-          seen: the picture's label when the tab showed it; "": it had none.
-          sure: the question that was asked and is answered by yes; "": none was.
+          seen: the picture's label when the tab showed it; "" if it had none.
+          sure: the question that the user has confirmed; "" if none was asked.
         Returns:
-          The next picture; or a question.
+          What the tab shows next; or a question to confirm, and then nothing is saved.
         """
         text = text.strip()
         with self._lock:
@@ -93,26 +94,26 @@ class Labelling:
             return self._after(tab, file)
 
     def unreadable(self, tab: str, file: str, seen: str) -> dict:
-        """Mark a picture as unreadable; its label, if it had one when the tab showed it, is removed."""
+        """Mark a picture as unreadable, and remove the label that the tab showed."""
         with self._lock:
             self._check(file)
             if (there := self._label(file)) not in ("", seen):
-                raise UserError(f"another tab labelled this picture {there!r} meanwhile; skip it, or type its label")
+                raise UserError(f"another tab has labelled this picture {there!r}; skip it, or type its label")
             self._unreadable.put(file)
             self._labels.remove(file)
             return self._after(tab, file)
 
     def skip(self, tab: str, file: str) -> dict:
-        """Leave a picture for later: it comes again after the others, and at the next start."""
+        """Leave a picture for later: it comes again after the others. The next start forgets what was skipped."""
         with self._lock:
             self._check(file)
             self._skipped.pop(file, None)
-            self._skipped[file] = None  # the last of them now
+            self._skipped[file] = None  # at the end
             self._tabs.pop(tab, None)
             return self._view(tab)
 
     def _check(self, file: str) -> None:
-        """Raise UserError where the file is not one of the pictures. Nothing else is opened or written."""
+        """Raise UserError if the file is not one of the pictures. No other file may be opened or written."""
         if file not in self._pictures:
             raise UserError(f"{file[:200]!r}: is not a picture of {self._folder}; reload the page")
         if problem := self._pictures.examine(file).problem:
@@ -129,23 +130,23 @@ class Labelling:
         return self._view(tab)
 
     def _question(self, file: str, text: str, seen: str) -> str:
-        """What to ask before a label is saved; nothing where it is as expected."""
+        """What to ask before a label is saved; "" if there is nothing to ask."""
         there = self._label(file)
         if there not in (seen, text):
-            return f"Another tab labelled this picture {there!r} meanwhile."
+            return f"Another tab has labelled this picture {there!r} in the meantime."
         if text == there:
             return ""
         labels = [label for name, (label,) in self._labels.rows.items() if name != file]
         known = set(self._reader.characters).union(*labels)
         new = "".join(sorted(set(text) - known))
         if new:
-            return f"No label so far has {' or '.join(map(repr, new))}."
+            return f"No label so far contains {' or '.join(map(repr, new))}."
         if len(text) not in self._lengths(labels):
-            return f"{len(text)} characters are unusual here."
+            return f"Labels with {len(text)} characters are rare here."
         return ""
 
     def _lengths(self, labels: list[str]) -> set[int]:
-        """The lengths that are not rare; before the first label those of the network's texts."""
+        """The lengths that are not rare; before the first label, the lengths that the network reads."""
         if not labels:
             return set(range(self._reader.min_length or self._reader.length, self._reader.length + 1))
         counts = collections.Counter(map(len, labels))
@@ -155,7 +156,7 @@ class Labelling:
         return self._labels.rows.get(file, ("",))[0]
 
     def _is_open(self, file: str) -> bool:
-        """Whether the picture still waits for a decision."""
+        """Whether the picture has no decision yet."""
         return file not in self._labels.rows and file not in self._unreadable.rows
 
     def _hold(self, tab: str, file: str) -> None:
@@ -165,7 +166,7 @@ class Labelling:
             del self._tabs[next(iter(self._tabs))]
 
     def _next(self) -> str | None:
-        """The next picture that no tab shows; then those that were skipped; then those that other tabs left behind."""
+        """The next picture: one that no tab shows, then a skipped one, then one that another tab still shows."""
         held = set(self._tabs.values())
         taken = held | self._skipped.keys()
         skipped = (file for file in self._skipped if file not in held and self._is_open(file))
@@ -181,11 +182,12 @@ class Labelling:
     def _view(self, tab: str) -> dict:
         """What a tab shows: a picture, or that none is left."""
         file = self._tabs.get(tab) or self._next()
-        progress = {"progress": self._progress(), "problems": self._pictures.problems()[:MAX_PROBLEMS]}
+        problems = self._pictures.problems()
+        shared = {"progress": self._progress(), "problems": problems[:MAX_PROBLEMS], "left_out": len(problems)}
         if not file:
-            return {"file": "", **progress}
+            return {"file": "", **shared}
         self._hold(tab, file)
-        return {"file": file, **self._about(file), **progress}
+        return {"file": file, **self._about(file), **shared}
 
     def _about(self, file: str) -> dict:
         examined, label = self._pictures.examine(file), self._label(file)
@@ -194,19 +196,19 @@ class Labelling:
             "unreadable": file in self._unreadable.rows,
             "typed": label or examined.text,
             "prediction": examined.text,
-            "certainty": f"prediction {examined.text}, {examined.confidence:.1%} certain",
+            "certainty": f"prediction {examined.text}, confidence {examined.confidence:.1%}",
         }
 
     def _progress(self) -> dict:
         done = len(self._labels.rows)
         following = next((count for count in TRAININGS if count > done), 0)
-        pays = f"{following - done} more until the next training pays ({following} labels)"
+        pays = f"{following - done} more labels until it is worth training again (at {following})"
         return {
             "done": done,
             "total": len(self._pictures),
             "text": f"{done} labelled, {len(self._unreadable.rows)} unreadable, of {len(self._pictures)} pictures",
             "rate": self._rate(),
-            "pays": pays if following else "train again after each further 1,000",
+            "pays": pays if following else "train again after every 1,000 more labels",
         }
 
     def _rate(self) -> str:
@@ -217,15 +219,15 @@ class Labelling:
 
 
 class Checking(Labelling):
-    """Suspected labels: each is kept or corrected, in labels.csv. No file is renamed."""
+    """Checks suspected labels: each is kept or corrected in labels.csv. No file is renamed."""
 
     checking = True
 
     def __init__(self, folder: Path, pictures: Pictures, reader: Reader, listed: dict) -> None:
-        """labels.csv gets every label of the checked source that it lacks: it then overrides names of files.
+        """Adds all labels of the checked source to labels.csv, except those of files that it has already.
 
         Args:
-          pictures: all that have a label there.
+          pictures: all that have a label in the source.
           listed: as `read_suspects` returns it.
         """
         super().__init__(folder, pictures, reader)
@@ -265,7 +267,7 @@ def read_suspects(path: Path) -> dict:
     """What captcha_suspects.py --json wrote: labels (file → label) and suspects (file, label, prediction, times).
 
     Raises:
-      UserError: it is no such file.
+      UserError: the file has another format.
     """
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
@@ -273,8 +275,8 @@ def read_suspects(path: Path) -> dict:
         suspects = [{name: str(row[name]) for name in ("file", "prediction", "times")} for row in listed["suspects"]]
         unlabelled = [row["file"] for row in suspects if row["file"] not in labels]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is not what captcha_suspects.py --json writes; write it anew") from error
+        raise UserError(f"{path}: is not what captcha_suspects.py --json writes; write it again") from error
     outside = [file for file in labels if os.path.isabs(file) or file.startswith(os.pardir)]
     if outside or unlabelled:
-        raise UserError(f"{path}: {(outside + unlabelled)[0]!r} is not one of the labelled images; write it anew")
+        raise UserError(f"{path}: {(outside + unlabelled)[0]!r} is not one of the labelled images; write it again")
     return {"labels": labels, "suspects": suspects}

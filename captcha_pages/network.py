@@ -1,6 +1,6 @@
-"""The network of the try-out page: a checkpoint, which also says where it looked, or an exported model.
+"""The network that the try-out page uses: a checkpoint, which also gives position weights, or an exported model.
 
-network = load(name, config)        as --model names it
+network = load(name, config)        named as --model takes it
 network.read(image)                 text, confidence, positions, weights
 """
 
@@ -25,7 +25,7 @@ class Network:
     """A network that reads one image at a time."""
 
     file: str
-    config: Config  # that it was trained with
+    config: Config  # the one that it was trained with
     drawn_with: dict  # how its training images were drawn
     forward: Callable  # uint8 [1, height, width, 3] → (calibrated logits, position weights or None)
 
@@ -33,10 +33,10 @@ class Network:
         """Read an image file.
 
         Returns:
-          text; confidence, 0 to 1; positions, for each the probability of each character ("" is the end); and weights,
-          for each position the weight of each column, left to right, or None where the network does not give them.
+          text; confidence, 0 to 1; positions, the probability of each character ("" is the end) for each position; and
+          weights, the weight of each column, left to right, for each position, or None if the model has none.
         Raises:
-          UserError: it is no image, or a too large one.
+          UserError: it is not an image, or too large.
         """
         image = resized(open_image(content), (self.config.width, self.config.height))
         logits, weights = self.forward(np.asarray(image)[None])
@@ -54,7 +54,7 @@ class Network:
 def load(name: str | None, config: Config) -> Network:
     """The network of that name: a folder that the trainer saved to, a shipped model, or a .tflite file.
 
-    None is the best checkpoint in config.save_dir, or else the shipped digits.
+    None is the best checkpoint in config.save_dir if there is one, and the shipped digits otherwise.
 
     Raises:
       UserError: there is no such network.

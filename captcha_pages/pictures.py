@@ -1,8 +1,8 @@
 """The pictures of a folder, and what a network predicts for them.
 
-pictures = Pictures(folder, files, reader)  starts at once
-pictures.examine_in_background()            predicts all of them meanwhile
-pictures.next(wanted)                       the least certain picture of those predicted so far
+pictures = Pictures(folder, files, reader)  opens none of them yet
+pictures.examine_in_background()            predict all of them while the page is in use
+pictures.next(wanted)                       the picture with the lowest confidence of those predicted so far
 pictures.png(file)                          what the page shows
 """
 
@@ -16,12 +16,12 @@ from captcha_predict import Reader, UserError
 from captcha_predict.images import images_in, open_image
 from captcha_sets.draw import png
 
-MAX_SHOWN = 1600  # pixels, of a picture's longer side on the page
+MAX_SHOWN = 1600  # pixels of the longer side of a picture on the page
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is known of a picture: a prediction, or why it cannot be labelled."""
+    """What is known about a picture: a prediction, or why it cannot be labelled."""
 
     text: str = ""
     confidence: float = 0.0
@@ -29,10 +29,10 @@ class Examined:
 
 
 class Pictures:
-    """The pictures of a folder. Several threads may use them."""
+    """The pictures of a folder. Several threads may use this object."""
 
     def __init__(self, folder: Path, files: Iterable[str], reader: Reader) -> None:
-        """`files` are the pictures, relative to the folder. None is opened yet."""
+        """`files` are relative to the folder. None is opened yet."""
         self._folder, self._reader = folder, reader
         self._examined: dict[str, Examined | None] = dict.fromkeys(files)
         self._seen: dict[bytes, str] = {}  # digest of the pixels → file
@@ -45,7 +45,7 @@ class Pictures:
         return len(self._examined)
 
     def examine_in_background(self) -> None:
-        """Predict all pictures while the page is in use already."""
+        """Predict all pictures while the page is in use."""
         threading.Thread(target=lambda: [self.examine(file) for file in self._examined], daemon=True).start()
 
     def examine(self, file: str) -> Examined:
@@ -69,7 +69,10 @@ class Pictures:
         return Examined(prediction.text, prediction.confidence)
 
     def next(self, wanted: Callable[[str], bool]) -> str | None:
-        """The least certain of the wanted pictures, as far as they are predicted; None where no picture is left."""
+        """The wanted picture with the lowest confidence of those predicted so far, or the first that can be labelled.
+
+        None if no wanted picture is left.
+        """
         predicted = [
             (examined.confidence, file)
             for file, examined in self._examined.items()
@@ -83,20 +86,18 @@ class Pictures:
         return None
 
     def problems(self) -> list[str]:
-        """Why pictures that were examined so far cannot be labelled."""
+        """Why some of the pictures examined so far cannot be labelled: a line for each."""
         return [examined.problem for examined in self._examined.values() if examined and examined.problem]
 
     def png(self, file: str) -> bytes:
-        """The picture as a PNG file, upright, reduced to MAX_SHOWN. Raises UserError where it cannot be opened."""
+        """The picture as a PNG file, upright, reduced to MAX_SHOWN. Raises UserError if it cannot be opened."""
         image = open_image(self._folder / file)
         image.thumbnail((MAX_SHOWN, MAX_SHOWN))
         return png(image)
 
 
 def files_in(folder: Path, leave_out: Collection[str]) -> list[str]:
-    """The names of the files in a folder, but for some. Raises UserError where there is none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; name the folder that has the images")
+    """The names of the files in a folder, without those to leave out. Raises UserError if there are none."""
     names = [path.name for path in images_in(folder) if path.name not in leave_out and path.is_file()]
     if not names:
         raise UserError(f"{folder}: has no images; put some there, or name another folder")
@@ -104,6 +105,6 @@ def files_in(folder: Path, leave_out: Collection[str]) -> list[str]:
 
 
 def _check_name(file: str) -> None:
-    """Raise UserError where a CSV file in UTF-8, one line a row, cannot name this file."""
+    """Raise UserError if a CSV file in UTF-8, with one line for each row, cannot hold this file's name."""
     if not file.isprintable():  # a line break, or bytes that are not UTF-8
-        raise UserError(f"{file!r}: has a name that labels.csv cannot hold; rename it")
+        raise UserError(f"{file!r}: labels.csv cannot hold this name; rename the file")

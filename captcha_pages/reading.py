@@ -1,4 +1,4 @@
-"""The try-out page, and its programming interface: an image in one POST, the prediction as JSON.
+"""The try-out page, and its API: POST an image, get the prediction as JSON.
 
 routes(network, config)         for captcha_pages.server
 """
@@ -14,15 +14,15 @@ from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS
 
 from starlette.routing import Route
 
-SPLIT = "try/captchas"  # the sets have other splits, and so other captchas
-SLIDERS = {  # field → its name on the page, and its largest value there
+SPLIT = "try/captchas"  # a name that no set uses, so that no set has these captchas
+SLIDERS = {  # field → its label and its largest value on the page
     "noise_dots": ("noise dots", 200),
     "noise_curves": ("curves", 10),
     "rotation": ("rotation, degrees each way", 90),
     "font_size": ("font size, pixels", 100),
     "length": ("characters", 12),
 }
-SMALLEST = {"font_size": 4, "length": 1}  # of a slider; the others begin at 0
+SMALLEST = {"font_size": 4, "length": 1}  # smallest values; the other sliders begin at 0
 DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
 
 
@@ -30,12 +30,12 @@ def routes(network: Network, config: Config) -> list[Route]:
     """The page's routes.
 
     Args:
-      config: its drawer is trusted, and draws where the network was trained on imported images.
+      config: its drawer is trusted. It draws for a network that was trained on imported images.
     """
     like = _drawn_like(network, config)
 
     def draw_one(number: int, noise_dots: int, noise_curves: int, rotation: int, font_size: int, length: int) -> dict:
-        """Draw a captcha: its text, and its PNG file in base64. Raises UserError where a value is out of range."""
+        """Draw a captcha: its text, and its PNG file in base64. Raises UserError if a value is out of range."""
         values = {"noise_dots": noise_dots, "noise_curves": noise_curves, "character_rotate": (-rotation, rotation)}
         drawn_with = dataclasses.replace(like, **values, font_sizes=(font_size,), length=length, min_length=0)
         check_trusted(drawn_with.drawer, config)
@@ -51,14 +51,14 @@ def routes(network: Network, config: Config) -> list[Route]:
 
 
 def _drawn_like(network: Network, config: Config) -> Config:
-    """The config to draw with: as the network's training captchas were, or, for imported images, as the config says."""
+    """The config to draw with: that of the network's training captchas, or `config` if these were imported."""
     drawn_with = network.drawn_with if network.drawn_with["source"] is None else dataclasses.asdict(config)
     values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
     return Config.from_dict(dataclasses.asdict(network.config) | values)
 
 
 def _sliders(like: Config) -> list[dict]:
-    """What each slider shows first."""
+    """The name, range and first value of each slider."""
     values = {
         "noise_dots": like.noise_dots,
         "noise_curves": like.noise_curves,

@@ -1,11 +1,11 @@
-"""A server for the pages of one person: it answers only its own pages, within limits, and refuses in words.
+"""A server for local pages: it answers requests from its own pages only, limits them, and explains what it refuses.
 
-post("/label", function)        JSON in, checked by the function's type hints; JSON out
+post("/label", function)        JSON in, checked against the function's type hints; JSON out
 post_bytes("/api/read", ...)    the bytes of a file in; JSON out
 serve(routes, args)             until Ctrl-C
 
-Another web site that is open in the same browser can send requests to 127.0.0.1, too. So a request must name this
-server as its host (a site that has its name resolve to 127.0.0.1 does not), and must not come from another origin.
+A web site that is open in the same browser can also send requests to 127.0.0.1. So a request must name this server in
+its Host header (a site whose name resolves to 127.0.0.1 would name itself), and must not come from another origin.
 """
 
 import argparse
@@ -36,8 +36,8 @@ from starlette.staticfiles import StaticFiles
 
 FOLDER = Path(__file__).parent
 HOST, PORT = "127.0.0.1", 8765
-MAX_JSON = 20_000  # bytes of a request that is no image
-SECONDS_TO_CLOSE = 2  # that open connections get when the server stops
+MAX_JSON = 20_000  # bytes of a JSON request
+SECONDS_TO_CLOSE = 2  # for open connections when the server stops
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -49,7 +49,7 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses what comes from other sites, and adds HEADERS to every response."""
+    """Refuses requests from other sites, and adds HEADERS to every response."""
 
     def __init__(self, app: Callable, host: str) -> None:
         self._app, self._host = app, host
@@ -66,21 +66,21 @@ class Guard:
 
 
 def _refusal(request: Request, host: str) -> str:
-    """Why a request is not answered; nothing where it is."""
+    """Why a request is refused; "" if it is not."""
     named = request.headers.get("host", "")
     if not _is_ours(named, host):
-        return f"this server is not {named[:100]!r}; use its address in numbers, or the name that --host gives"
+        return f"this server is not {named[:100]!r}; use its IP address, localhost, or the name given with --host"
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != named:
-        return f"requests from another site, {origin[:100]!r}, are not answered"
+    if origin is not None and origin.partition("://")[2] != named:
+        return f"requests from another site ({origin[:100]!r}) are refused"
     return ""
 
 
 def _is_ours(named: str, host: str) -> bool:
-    """Whether a Host header names this server: by an address, which no other site can have, or by --host."""
+    """Whether a Host header names this server: by an IP address, which no site has as its name, or by --host."""
     try:
         name = urlsplit(f"//{named}").hostname or ""
-        return name in ("localhost", host) or bool(ipaddress.ip_address(name))
+        return name in ("localhost", host.lower()) or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
 
@@ -93,12 +93,12 @@ def page(path: str, template: str, **values: Any) -> Route:
 
 
 def get_png(path: str, function: Callable[[str], bytes]) -> Route:
-    """The PNG file that the function makes of the request's ?file=."""
+    """The PNG file that the function returns for the request's ?file=."""
     return Route(path, lambda request: Response(function(request.query_params.get("file", "")), media_type="image/png"))
 
 
 def post(path: str, function: Callable[..., dict]) -> Route:
-    """The function's result, for a JSON object with its arguments."""
+    """Call the function with the arguments in a JSON object; respond with its result."""
     kinds = typing.get_type_hints(function)
     kinds.pop("return")
 
@@ -110,7 +110,7 @@ def post(path: str, function: Callable[..., dict]) -> Route:
 
 
 def post_bytes(path: str, function: Callable[[bytes], dict]) -> Route:
-    """The function's result, for the bytes of an image file."""
+    """Call the function with the bytes of an image file; respond with its result."""
 
     async def respond(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(function, await _body(request, MAX_BYTES)))
@@ -123,12 +123,12 @@ async def _body(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         content += chunk
         if len(content) > limit:
-            raise HTTPException(413, f"the request has more than {limit} bytes; send less")
+            raise HTTPException(413, f"the request has more than {limit} bytes; send fewer")
     return bytes(content)
 
 
 def _checked(content: bytes, kinds: dict[str, type]) -> dict[str, Any]:
-    """The JSON object's values. Raises UserError unless they have these names and types."""
+    """The values of a JSON object. Raises UserError unless it has exactly these names and types."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -139,17 +139,17 @@ def _checked(content: bytes, kinds: dict[str, type]) -> dict[str, Any]:
         if type(values[name]) is not kind:
             raise UserError(f"{name}: must be of type {kind.__name__}")
         if kind is str and not _is_unicode(values[name]):
-            raise UserError(f"{name}: is not text that a file can hold")
+            raise UserError(f"{name}: is not valid Unicode text")
     return values
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be written in UTF-8; JSON can hold halves of a character."""
+    """Whether the text can be encoded in UTF-8; JSON may contain lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def application(routes: Sequence[Route], host: str = HOST) -> Starlette:
-    """The application with these routes, and the files in static/."""
+    """The application, with these routes and the files in static/."""
     handlers = {
         UserError: lambda request, error: JSONResponse({"error": str(error)}, 400),
         OSError: lambda request, error: JSONResponse({"error": f"not saved: {error.strerror or error}"}, 507),
@@ -161,17 +161,17 @@ def application(routes: Sequence[Route], host: str = HOST) -> Starlette:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default=HOST, help=f"address to serve at; default: {HOST}, for this machine alone")
-    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}; 0: any that is free")
+    parser.add_argument("--host", default=HOST, help=f"address to serve on; default: {HOST}, for this machine only")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port to serve on; 0: any free port; default: {PORT}")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
 
 def serve(routes: Sequence[Route], args: argparse.Namespace) -> None:
-    """Serve until Ctrl-C. Raises UserError where the address cannot be used."""
+    """Serve until Ctrl-C. Raises UserError if the address cannot be used."""
     listening = _listen(args.host, args.port)
     address = f"http://{_in_url(args.host)}:{listening.getsockname()[1]}/"
     if args.host not in (HOST, "localhost", "::1"):
-        print("warning: everyone who can reach this address can use the page; there is no password")
+        print("warning: anyone who can reach this address can use the page; there is no password")
     print(f"open {address} in a browser; Ctrl-C stops", flush=True)
     if args.open:
         webbrowser.open(address)
@@ -193,7 +193,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OverflowError as error:
         raise UserError(f"--port {port} is out of range; it must be from 0 to 65535") from error
     except OSError as error:
-        advice = "name another --port" if error.errno == errno.EADDRINUSE else "name another --host or --port"
+        advice = "set another --port" if error.errno == errno.EADDRINUSE else "set another --host or --port"
         raise UserError(f"{host}:{port}: cannot be used ({error.strerror}); {advice}") from error
 
 

@@ -1,7 +1,7 @@
-"""What the charts of the HTML pages share: they take the colours of the page, in light and in dark.
+"""What the charts of the HTML pages share. They follow the colours of the page, light or dark.
 
 with rc_context(STYLE): ...     draw
-svg(figure, title)              the figure, as a page holds it
+svg(figure, title)              the figure, to embed in a page
 """
 
 import io
@@ -9,8 +9,8 @@ import io
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-INK = "#010203"  # what is drawn in it takes the colour of the page's text
-FIRST, SECOND = "#3584e4", "#e66100"  # visible on white and on black, and to people who confuse red and green
+INK = "#010203"  # a placeholder for the colour of the page's text
+FIRST, SECOND = "#3584e4", "#e66100"  # visible on white and on black, and to colour-blind people
 STYLE = {
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "svg.fonttype": "none", "svg.hashsalt": "captcha", "font.family": "sans-serif", "axes.spines.top": False,
@@ -19,7 +19,7 @@ STYLE = {
 
 
 def svg(figure: Figure, title: str) -> Markup:
-    """The figure as an SVG element. Its title is for people who cannot see it."""
+    """The figure as an SVG element. Screen readers read its title."""
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Title": title})
     picture = drawn.getvalue()

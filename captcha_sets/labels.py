@@ -1,6 +1,6 @@
 """What a label may be, and the CSV file of labels. It needs no TensorFlow.
 
-why = wrong(text, config, typed)        why a label cannot be used
+why = wrong(text, config, typed)        why a label cannot be used; "" if it can
 for file, label in csv_labels(path):    the rows of a CSV file with the columns file and label
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from captcha_cli import UserError
 from captcha_config import MAX_LENGTH, Config
 
-RARE = 0.01  # share of the images up to which a length is rare
+RARE = 0.01  # a length is rare if at most this share of the labels have it
 
 
 def wrong(text: str, config: Config, typed: Collection[str] = ()) -> str:
-    """Why a label cannot be used; nothing where it can.
+    """Why a label cannot be used; "" if it can.
 
     Args:
       typed: fields of the config that the label must match: "characters", "length", "min_length".
@@ -34,7 +34,7 @@ def wrong(text: str, config: Config, typed: Collection[str] = ()) -> str:
 
 
 def csv_labels(path: Path) -> Iterator[tuple[str, str]]:
-    """(file, label) of each row. Raises UserError where it is not such a file."""
+    """Yield (file, label) of each row. Raises UserError if the file is not a CSV file with these columns."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
             rows = csv.DictReader(file, strict=True)

@@ -1,8 +1,8 @@
-"""The cells of the grid: what is to be measured, and what was.
+"""The cells of the grid: the trainings to measure, and their results.
 
 cells = plan(pools, sizes, starts, seeds, typed)    one training each
-measured = read(path)                               the measurements that are on the disk, by the cell's key
-append(path, measurement)                           one more; it is on the disk when this returns
+measured = read(path)                               the results in a file, by the cell's key
+append(path, measurement)                           add one; it is on the disk when this returns
 seconds_left(cells, measured, paces)                an estimate
 """
 
@@ -21,12 +21,12 @@ from captcha_sets.files import sync
 from captcha_strengths.settings import Pool, digest_of
 
 NOTHING = "nothing"  # the start without another network
-STARTER = "digits"  # the network to start from, as --init_from takes it
+STARTER = "digits"  # the trained network to start from, as --init_from takes it
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: on how many labelled captchas of which setting, from which start, with which seed."""
+    """One training: a number of labelled captchas, of one setting, from one start, with one seed."""
 
     pool: Pool
     labels: int
@@ -36,13 +36,13 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What stands for everything that decides the result."""
+        """A digest of everything that decides the result."""
         values = {"captchas": self.pool.digest, "labels": self.labels, "training": self.config.experiment()}
         return digest_of(values)
 
     @property
     def work(self) -> int:
-        """Pixels that the training reads, to which its time is nearly proportional."""
+        """Pixels that the training reads; its time is nearly proportional to them."""
         return self.config.max_steps * self.config.batch_size * self.config.width * self.config.height
 
     def __str__(self) -> str:
@@ -58,8 +58,8 @@ class Measurement:
     labels: int
     start: str
     seed: int
-    correct: int  # of the held-out captchas
-    count: int  # held-out captchas
+    correct: int  # held-out captchas that were read
+    count: int  # all held-out captchas
     seconds: float  # of the training
 
     @property
@@ -71,13 +71,13 @@ class Measurement:
 def plan(
     pools: Iterable[Pool], sizes: Iterable[int], starts: Iterable[str], seeds: Iterable[int], typed: Collection[str]
 ) -> list[Cell]:
-    """The cells, in the order in which they are measured. Each trains by the recipe for its number of labels.
+    """The cells, in the order in which they are measured. Each uses the recipe for its number of labels.
 
     Args:
-      typed: names of the fields that were typed; these stay as they are. Those of the network concern the start from
-        nothing: another start has its own network.
+      typed: names of the fields that were typed; these stay as they are. Typed fields of the network apply only to the
+        start from nothing, because any other start has its own network.
     Raises:
-      UserError: there is no network of the name of a start.
+      UserError: a start names no network.
     """
     cells = []
     for pool in pools:
@@ -98,7 +98,7 @@ def _starting(config: Config, start: str, typed: Collection[str]) -> Config:
 
 
 def read(path: Path) -> dict[str, Measurement]:
-    """The measurements in a file, by their keys. The beginning of a line that a kill cut short does not count.
+    """The measurements in a file, by their keys. An incomplete last line, as a kill leaves it, is ignored.
 
     Raises:
       UserError: a line is damaged.
@@ -117,7 +117,7 @@ def read(path: Path) -> dict[str, Measurement]:
 
 
 def drop_cut_line(path: Path) -> None:
-    """Remove the beginning of a line that a kill cut short, so that the next line stands alone."""
+    """Remove an incomplete last line, as a kill leaves it, so that the next result begins a new line."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
@@ -131,7 +131,7 @@ def append(path: Path, measurement: Measurement) -> None:
 
 
 def paces(cells: Iterable[Cell], measured: Mapping[str, Measurement]) -> dict[str, float]:
-    """Seconds for a unit of work, of the starts that have been measured."""
+    """Seconds for a unit of work, for each start that has results."""
     known: dict[str, list[float]] = {}
     for cell in cells:
         if cell.key in measured:
@@ -140,5 +140,9 @@ def paces(cells: Iterable[Cell], measured: Mapping[str, Measurement]) -> dict[st
 
 
 def seconds_left(cells: Iterable[Cell], measured: Mapping[str, Measurement], pace: Mapping[str, float]) -> float:
-    """An estimate of the seconds that the cells take that are not measured yet."""
+    """An estimate of the seconds to measure the remaining cells.
+
+    Args:
+      pace: seconds for a unit of work, by start.
+    """
     return sum(cell.work * pace[cell.start] for cell in cells if cell.key not in measured)

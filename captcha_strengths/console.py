@@ -1,4 +1,4 @@
-"""What the command prints: the plan, each measurement as it ends, and what was found."""
+"""What the command prints: the plan, each measurement as it ends, and the results."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def print_plan(planned: Sequence[Cell], measured: dict[str, Measurement], second
 
 
 def print_measured(cell: Cell, planned: Sequence[Cell], measured: Mapping[str, Measurement], left: float) -> None:
-    """Print a measurement and the estimate of the seconds that are left."""
+    """Print a measurement, and the estimated seconds that are left."""
     each = measured[cell.key]
     low, high = wilson_interval(each.correct, each.count)
     read = f"{each.accuracy:.2%} of {each.count} ({low:.2%} to {high:.2%}) after {each.seconds:.0f} s"

@@ -1,9 +1,9 @@
-"""Accuracy over the number of labels, and how many labels an accuracy takes, with the uncertainty of both.
+"""Accuracy over the number of labels, and the labels that an accuracy takes, with 95 % intervals.
 
-points, answers = curve(measurements)       of one setting and one start
+points, answers = curve(measurements)       for one setting and one start
 
-Between two sizes the curve is a straight line of the accuracy's logit, ln(p / (1 - p)), over ln(labels). Nothing is
-said beyond the smallest and the largest size.
+Between two sizes, the curve is a straight line of the accuracy's logit, ln(p / (1 - p)), over ln(labels). It is not
+extrapolated beyond the smallest and the largest size.
 """
 
 import math
@@ -14,10 +14,10 @@ from captcha_strengths.cells import Measurement
 
 import numpy as np
 
-TARGETS = (0.5, 0.9, 0.99)  # captcha accuracies that the labels are given for
-DRAWS = 2000  # curves that could be the true one, from which the intervals are taken
-TAILS = (0.025, 0.975)  # of a 95 % interval
-BELOW, ABOVE = -math.inf, math.inf  # labels: fewer than the smallest size, more than the largest
+TARGETS = (0.5, 0.9, 0.99)  # captcha accuracies for which the labels are computed
+DRAWS = 2000  # random curves for the intervals
+TAILS = (0.025, 0.975)  # quantiles of a 95 % interval
+BELOW, ABOVE = -math.inf, math.inf  # stand for fewer labels than the smallest size, and more than the largest
 
 
 class Point(NamedTuple):
@@ -28,9 +28,9 @@ class Point(NamedTuple):
     low: float  # of its 95 % interval
     high: float
     seconds: float  # of training
-    seeds: dict[int, float]  # the accuracy with each seed
-    correct: int  # of `count`, over all seeds
-    count: int
+    seeds: dict[int, float]  # seed → accuracy
+    correct: int  # captchas read, summed over the seeds
+    count: int  # held-out captchas, summed over the seeds
 
 
 class Answer(NamedTuple):
@@ -40,15 +40,15 @@ class Answer(NamedTuple):
     labels: float  # or BELOW or ABOVE
     low: float  # of its 95 % interval, or BELOW or ABOVE
     high: float
-    seconds: float | None  # of training with so many labels; None where no number is given
+    seconds: float | None  # of training on that many labels; None for BELOW and ABOVE
 
 
 def curve(measurements: Sequence[Measurement]) -> tuple[list[Point], list[Answer]]:
     """The curve of one setting and one start.
 
-    Two things make it uncertain. The held-out captchas are a sample: the binomial standard error of the logit. And
-    trainings differ, and so do the captchas that happen to be labelled: the standard error of the mean over the seeds,
-    with the tails of Student's t. With one seed the second is unknown, and left out.
+    The intervals cover two sources of uncertainty. The held-out captchas are a sample: this gives the binomial standard
+    error of the logit. The trainings, and the captchas chosen for them, differ: this gives the standard error of the
+    mean over the seeds, with Student's t. With one seed, the second is unknown and left out.
     """
     sizes = sorted({each.labels for each in measurements})
     groups = [[each for each in measurements if each.labels == labels] for labels in sizes]
@@ -61,13 +61,13 @@ def curve(measurements: Sequence[Measurement]) -> tuple[list[Point], list[Answer
 
 
 def _logits(group: Sequence[Measurement]) -> np.ndarray:
-    """The logit of each accuracy, float [seeds]; half a captcha more of both kinds keeps it finite."""
+    """The logit of each accuracy, float [seeds]. Half a captcha is added to both counts to keep it finite."""
     correct, count = (np.array([getattr(each, name) for each in group], float) for name in ("correct", "count"))
     return np.log((correct + 0.5) / (count - correct + 0.5))
 
 
 def _possible_logits(group: Sequence[Measurement], rng: np.random.Generator) -> np.ndarray:
-    """Logits that the true accuracy may have, float [DRAWS]."""
+    """Random draws of the logit of the true accuracy, float [DRAWS]."""
     logits, seeds = _logits(group), len(group)
     share = _share(logits.mean())
     held_out = 1 / math.sqrt(group[0].count * share * (1 - share))  # all seeds share the held-out captchas
@@ -90,9 +90,10 @@ def _point(group: Sequence[Measurement], possible: np.ndarray) -> Point:
 
 
 def non_decreasing(values: np.ndarray) -> np.ndarray:
-    """The nearest values, by least squares, that never fall: more labels do not make a reader worse.
+    """The non-decreasing values nearest to these by least squares: more labels do not make a network worse.
 
-    Isotonic regression in its min-max form (Robertson, Wright and Dykstra 1988): where values fall, their mean.
+    This is isotonic regression in its min-max form (Robertson, Wright and Dykstra 1988). Values that fall are replaced
+    by their mean.
 
     Args:
       values: float [..., sizes].
@@ -115,7 +116,7 @@ def _answer(target: float, points: Sequence[Point], middle: np.ndarray, possible
 
 
 def labels_for(logit: float, log_labels: np.ndarray, logits: np.ndarray) -> float:
-    """How many labels a curve that never falls takes to reach a logit; or BELOW, or ABOVE.
+    """How many labels it takes to reach a logit, or BELOW or ABOVE. The curve must be non-decreasing.
 
     Args:
       log_labels, logits: float [sizes].

@@ -1,10 +1,10 @@
-"""What people read: a file that says, for each setting, how many captchas were shown and how many were read correctly.
+"""What people read: how many captchas of each setting were shown, and how many were read correctly.
 
-humans = read(path, names)      by the names of the settings
+humans = read(path, names)      from a JSON file, by the names of the settings:
 
     {"noise_dots 30": {"shown": 50, "correct": 48, "seconds": 210.5}, "noise_dots 120": {"shown": 50, "correct": 31}}
 
-A setting's name is the one in the report. "seconds", for all captchas shown, may be left out.
+The names are those in the report. "seconds" is the time for all captchas shown, and is optional.
 """
 
 import json
@@ -27,7 +27,7 @@ class Human:
     def __post_init__(self) -> None:
         counts = self.shown, self.correct
         if any(type(count) is not int for count in counts) or not 0 <= self.correct <= self.shown or not self.shown:
-            raise ValueError('"shown" and "correct" must be whole numbers, correct not more than shown')
+            raise ValueError('"shown" and "correct" must be whole numbers, 0 <= correct <= shown, shown >= 1')
         if self.seconds is not None and (type(self.seconds) not in (int, float) or not self.seconds > 0):
             raise ValueError('"seconds" must be a number above 0')
 
@@ -46,9 +46,9 @@ def read(path: Path, names: Collection[str]) -> dict[str, Human]:
     """What people read, by the names of settings.
 
     Args:
-      names: of the settings that are compared; the file may hold others, too.
+      names: those of the settings that are compared. Other names in the file are ignored.
     Raises:
-      UserError: there is no such file, it has another form, or none of the settings is in it.
+      UserError: there is no such file, it has another format, or it names none of these settings.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -60,5 +60,5 @@ def read(path: Path, names: Collection[str]) -> dict[str, Human]:
         raise UserError(f"--human {path}: is not of the form {form} ({error}); correct it") from error
     if not humans:
         known = "; ".join(names)
-        raise UserError(f"--human {path}: none of its names is a setting that is compared; these are: {known}")
+        raise UserError(f"--human {path}: names none of the settings that are compared; use these names: {known}")
     return humans

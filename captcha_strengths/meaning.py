@@ -1,8 +1,8 @@
-"""What the measurements mean to the person who plans a defence.
+"""What the measurements mean for a defender.
 
-found = strengths(measurements, pools, humans)      each setting, against the best start
+found = strengths(measurements, pools, humans)      each setting, with the start that needs the fewest labels
 verdict(strength)                                   one sentence about a setting
-answer(found)                                       the answer to the question, in a sentence or two
+answer(found)                                       how strong the captcha is, or which setting is the strongest
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from captcha_strengths.humans import Human
 from captcha_strengths.settings import Pool
 
 TRIES = (1, 3, 10)  # captchas that a session may try
-USUAL_TRIES = 3  # those of the answer
-SECONDS_PER_LABEL = 10.0  # of a person who types labels; a round figure, used where --human has no seconds
-TARGET = 0.9  # the captcha accuracy by whose labels settings are compared; one of TARGETS
-TRIVIAL = 100  # labels; a captcha that takes no more is called trivial
-READABLE = 0.9  # share of its captchas that people should read
+USUAL_TRIES = 3  # tries that the answer mentions
+SECONDS_PER_LABEL = 10.0  # for a person to type a label; a round figure, used if --human gives no seconds
+TARGET = 0.9  # captcha accuracy; settings are compared by the labels that it takes; one of TARGETS
+TRIVIAL = 100  # labels; a captcha that takes no more for TARGET is called trivial
+READABLE = 0.9  # share of the captchas that people should read
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Curve:
 
     @property
     def answer(self) -> Answer:
-        """That of TARGET."""
+        """The labels that TARGET takes."""
         return self.answers[TARGETS.index(TARGET)]
 
     @property
     def cost(self) -> tuple[float, float]:
-        """What it costs the reader, to compare: labels, and the captchas misread in spite of the most labels."""
+        """For comparison: the labels that TARGET takes, then the share misread with the most labels."""
         return self.answer.labels, 1 - self.points[-1].accuracy
 
 
 @dataclass(frozen=True)
 class Strength:
-    """One setting, against the start that costs the reader least."""
+    """One setting, with a curve for each start."""
 
     name: str
     config: Config
@@ -53,23 +53,23 @@ class Strength:
 
     @property
     def best_reader(self) -> Curve:
-        """The curve that the defender has to reckon with."""
+        """The curve of the start that needs the fewest labels; a defender has to expect it."""
         return min(self.curves, key=lambda each: each.cost)
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether no start reads significantly more than one would by guessing, with the largest number of labels."""
+        """Whether no start reads significantly more than guessing would, with the most labels."""
         lasts = [each.points[-1] for each in self.curves]
         return all(metrics.wilson_interval(last.correct, last.count)[0] <= guessing(self.config) for last in lasts)
 
     @property
     def is_trivial(self) -> bool:
-        """Whether TRIVIAL labels are enough."""
-        return self.best_reader.answer.labels <= TRIVIAL
+        """Whether TRIVIAL labels are enough. BELOW counts as the smallest size: fewer were not measured."""
+        return max(self.best_reader.answer.labels, self.best_reader.points[0].labels) <= TRIVIAL
 
     @property
     def stops_people_more(self) -> bool:
-        """Whether people read significantly fewer than the network does."""
+        """Whether people read significantly fewer captchas than the network does."""
         return self.human is not None and self.human.interval[1] < self.best_reader.points[-1].accuracy
 
 
@@ -87,17 +87,17 @@ def strengths(
 
 
 def guessing(config: Config) -> float:
-    """The accuracy of the best guess: where lengths vary, the shortest text."""
+    """The accuracy of the best guess; if lengths vary, this is a text of the shortest length."""
     return len(config.characters) ** -min(config.lengths) / len(config.lengths)
 
 
 def through(accuracy: float, tries: int) -> float:
-    """The share of sessions that get through, with so many tries at captchas that are drawn anew."""
+    """The share of sessions that get through with this many tries, each at a newly drawn captcha."""
     return 1 - (1 - accuracy) ** tries
 
 
 def seconds_per_label(found: Sequence[Strength]) -> float:
-    """Of a person who types labels: as measured, or SECONDS_PER_LABEL."""
+    """Seconds for a person to type a label: as measured, or SECONDS_PER_LABEL."""
     timed = [each.human for each in found if each.human and each.human.seconds]
     if not timed:
         return SECONDS_PER_LABEL
@@ -112,7 +112,7 @@ def percent(share: float) -> str:
 
 
 def count_in_words(labels: float, points: Sequence[Point]) -> str:
-    """Labels to two digits, or which end of the sizes they lie beyond."""
+    """Labels to two significant digits; or fewer than the smallest size, or more than the largest."""
     if labels == BELOW:
         return f"fewer than {points[0].labels:,}"
     if labels == ABOVE:
@@ -149,7 +149,7 @@ def verdict(strength: Strength) -> str:
     labels = answer_in_words(answer, strength.best_reader.points)
     begun = "" if start == NOTHING else f", starting from {start}"
     if answer.labels == ABOVE:
-        return f"{TARGET:.0%} accuracy is {labels}; it is {percent(last.accuracy)} then ({read}){begun}."
+        return f"{TARGET:.0%} accuracy is {labels}; the network then reads {percent(last.accuracy)} ({read}){begun}."
     return f"{'Trivial: ' if strength.is_trivial else ''}{TARGET:.0%} accuracy takes {labels}{begun}."
 
 
@@ -159,15 +159,15 @@ def answer(found: Sequence[Strength]) -> str:
         return f"{_alone(found[0])[:-1]}{_people(found[0])}."
     hardest, *others = sorted(found, key=lambda each: each.best_reader.cost, reverse=True)
     near = [each.name for each in others if _overlap(hardest.best_reader, each.best_reader)]
-    said = f"{hardest.name} costs the reader most: {_details(hardest)}"
+    said = f"{hardest.name} is the strongest setting: {_details(hardest)}"
     if near:
-        said += f" The measurement cannot tell it from {' or '.join(near)}."
-    if len(near) < len(others):
-        said += f" {others[-1].name} costs it least: {_details(others[-1])}"
+        said += f" The measurement cannot distinguish it from {' or '.join(near)}."
+    if others[-1].name not in near:
+        said += f" {others[-1].name} is the weakest: {_details(others[-1])}"
     readable = [each for each in found if each.human and each.human.accuracy >= READABLE]
     if readable and hardest not in readable:
         best = max(readable, key=lambda each: each.best_reader.cost)
-        said += f" Of those that people read, {best.name} costs the reader most: {_details(best)}"
+        said += f" Of the settings that people can read, {best.name} is the strongest: {_details(best)}"
     return said
 
 
@@ -202,7 +202,7 @@ def _people(strength: Strength) -> str:
 
 
 def _overlap(one: Curve, other: Curve) -> bool:
-    """Whether the measurement leaves open which of the two costs the reader more."""
-    if one.answer.labels == other.answer.labels:  # beyond the same end of the sizes
+    """Whether the measurement cannot tell which of the two needs more labels."""
+    if one.answer.labels == other.answer.labels:  # both BELOW, or both ABOVE
         return one.points[-1].low <= other.points[-1].high and other.points[-1].low <= one.points[-1].high
     return one.answer.low <= other.answer.high and other.answer.low <= one.answer.high

@@ -1,4 +1,4 @@
-"""The strength of a captcha as one HTML page: it opens from the disk, on a phone too, in light and in dark.
+"""The strength of a captcha as one HTML page. It opens from the disk, on a phone too, in light and dark colours.
 
 write(path, found, values, samples)     the page; its layout is in strength.html
 """
@@ -20,11 +20,11 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
 TEMPLATE = Path(__file__).parent / "strength.html"
-LOWEST, HIGHEST = 0.0005, 0.9998  # accuracies between which the charts draw; the tables have them all
+LOWEST, HIGHEST = 0.0005, 0.9998  # accuracies at the ends of the charts' axis
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # accuracies
-COLORS = (FIRST, SECOND)  # of the starts; a third takes the first again, with another marker
+COLORS = (FIRST, SECOND)  # of the starts, in turn; the markers differ
 MARKERS = "os^Dv"
-SIZE = (5, 3.6)  # inches; the text can still be read at the width of a phone
+SIZE = (5, 3.6)  # inches; small enough for the text to be legible on a phone
 
 
 def write(
@@ -66,7 +66,7 @@ def write(
 
 
 def _compared(found: Sequence[Strength]) -> list[tuple]:
-    """The settings side by side, the one that costs the reader most first."""
+    """The settings side by side, the strongest first."""
     return [
         (
             each.name,
@@ -85,7 +85,7 @@ def _people(strength: Strength) -> str:
         return "not measured"
     low, high = human.interval
     said = f"{human.correct} of {human.shown} ({percent(low)} to {percent(high)})"
-    return f"{said}: stops people more than the network" if strength.stops_people_more else said
+    return f"{said}, fewer than the network" if strength.stops_people_more else said
 
 
 def _through(setting: dict) -> tuple:
@@ -128,7 +128,7 @@ def _points(strength: Strength) -> list[tuple]:
 
 
 def _chart(strength: Strength) -> Markup:
-    """Accuracy over labels, on the scales between which the curve is interpolated."""
+    """Accuracy over labels, on the scales on which the curve is interpolated."""
     with rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()

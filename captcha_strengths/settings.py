@@ -1,9 +1,9 @@
 """The settings that are compared, and the captchas of each.
 
-settings = grid(config, varied)             the config with every combination of the values of --vary
-pool = drawn_pool(setting, labels, ...)     captchas to draw: some to train on, the others held out
-pool = own_pool(source, config, ...)        the same of one's own labelled images
-sizes = sizes_of(pools, sizes)              the numbers of labels that there are captchas for
+settings = grid(config, varied)             the config with each combination of the values of --vary
+pool = drawn_pool(setting, labels, ...)     captchas to draw, for training and held out
+pool = own_pool(source, config, ...)        the same, of your own labelled images
+sizes = sizes_of(pools, sizes)              the sizes for which there are enough captchas
 seconds_to_draw(pools)                      an estimate
 """
 
@@ -26,9 +26,9 @@ from captcha_sets.labelled import fitted, hold_out, labelled_images
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, VALIDATION, set_exists, versions
 
 VARIED = tuple(name for name in DRAWING_FIELDS if name != "seed")
-AS_IT_IS = "the captcha"  # the name of the setting where nothing is varied
+AS_IT_IS = "the captcha"  # the name of the setting if nothing is varied
 TRIAL_CAPTCHAS = 20  # drawn for the estimate
-SETS = "sets"  # the folder of the drawn or imported captchas, in the folder of the results
+SETS = "sets"  # folder of the drawn or imported captchas, in the folder of the results
 
 
 class Setting(NamedTuple):
@@ -38,38 +38,38 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """The captchas of a setting. `digest` stands for everything that decides them."""
+    """The captchas of a setting."""
 
-    name: str  # the setting's
+    name: str  # of the setting
     config: Config  # with their characters, lengths and size, and the folder of their splits
-    digest: str
-    count: int  # that may be trained on
-    held_out: int  # that no network trains on
-    source: Path | None  # of one's own images
+    digest: str  # of everything that decides the captchas
+    count: int  # captchas to train on
+    held_out: int  # captchas that no network trains on
+    source: Path | None  # of your own images; None: drawn
 
 
 def grid(config: Config, varied: Sequence[Sequence[str]]) -> list[Setting]:
     """The settings to compare.
 
     Args:
-      varied: for each --vary, the name of a setting of the drawing, and its values. Several numbers are one value when
-        they are one word: ["character_rotate", "0 0", "-30 30"].
+      varied: for each --vary, the name of a drawing setting, and its values. A value of several numbers is one word:
+        ["character_rotate", "0 0", "-30 30"].
     Raises:
-      UserError: there is no such setting, it is named twice, or it cannot have such a value.
+      UserError: there is no such setting, it is given twice, or a value is not allowed.
     """
     choices = [_choices(*words) for words in varied]
     names = [words[0] for words in varied]
     if len(set(names)) < len(names):
-        raise UserError("--vary: a setting is named twice; give all of its values at once")
+        raise UserError("--vary: a setting is given twice; give all of its values at once")
     return [_setting(config, dict(pairs)) for pairs in itertools.product(*choices)]
 
 
 def _choices(name: str, *words: str) -> list[tuple[str, Any]]:
     if name not in VARIED:
-        raise UserError(f"--vary {name}: is not a setting of the drawing; name one of {', '.join(VARIED)}")
+        raise UserError(f"--vary {name}: is not a drawing setting; choose one of {', '.join(VARIED)}")
     if not words:
         raise UserError(f"--vary {name}: has no values; give some, such as --vary noise_dots 0 30 60")
-    return [(name, _value(name, word)) for word in dict.fromkeys(words)]
+    return [(name, value) for value in dict.fromkeys(_value(name, word) for word in words)]
 
 
 def _value(name: str, word: str) -> Any:
@@ -91,7 +91,7 @@ def _in_words(value: Any) -> str:
 
 
 def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
-    """Captchas to draw for a setting: `labels` to train on, and config.validation_count that are held out.
+    """Captchas to draw for a setting: `labels` of them to train on, and config.validation_count held out.
 
     Raises:
       UserError: they cannot be drawn.
@@ -104,13 +104,13 @@ def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
 
 
 def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path) -> Pool:
-    """One's own labelled images: config.validation_share of them is held out, the same for all measurements.
+    """Your own labelled images. config.validation_share of them is held out, the same for all measurements.
 
     Args:
       source: as captcha_sets.labelled.labelled_images takes it.
-      typed: names of the fields that were typed; characters, lengths and size among them count as they are.
+      typed: names of the fields that were typed. Characters, lengths and size stay as typed; the images decide the others.
     Raises:
-      UserError: there are too few images.
+      UserError: there are too few images, or none can be used.
     """
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     good, problems = labelled_images(source, config, insisted)
@@ -132,24 +132,28 @@ def _in_folder(config: Config, folder: Path, digest: str) -> Config:
 
 
 def digest_of(values: dict) -> str:
-    """A short text that stands for these values."""
+    """A short digest of these values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sizes_of(pools: Sequence[Pool], sizes: Sequence[int]) -> list[int]:
-    """The numbers of labels that there are captchas for, and a line about the others."""
+    """The sizes for which there are enough captchas, in ascending order. A line is printed about the others.
+
+    Raises:
+      UserError: there are too few for any of the sizes.
+    """
     largest = min(pool.count for pool in pools)
     sizes = sorted(set(sizes))
     too_many = ", ".join(f"{size:,}" for size in sizes if size > largest)
     if sizes[0] > largest:
-        raise UserError(f"--sizes: there are only {largest:,} labelled captchas to train on; name smaller sizes")
+        raise UserError(f"--sizes: there are only {largest:,} labelled captchas to train on; choose smaller sizes")
     if too_many:
         print(f"left out: {too_many} labels; there are {largest:,} to train on, and {pools[0].held_out:,} are held out")
     return [size for size in sizes if size <= largest]
 
 
 def seconds_to_draw(pools: Sequence[Pool]) -> float:
-    """An estimate of the seconds to draw what is not there yet."""
+    """An estimate of the seconds to draw the captchas that do not exist yet."""
     total = 0.0
     for pool in pools:
         counts = {TRAIN: pool.count, VALIDATION: pool.held_out}

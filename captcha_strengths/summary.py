@@ -1,4 +1,4 @@
-"""Everything that was found, as plain values: for --json, and for the report."""
+"""All results as plain values, for --json and for the report."""
 
 import math
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ IDENTITY = ("setting", "labels", "start", "seed", "correct", "count")
 
 
 def summary(found: Sequence[Strength], measurements: Sequence[Measurement]) -> dict:
-    """What JSON can hold.
+    """All results, as values that JSON can hold.
 
     Returns:
-      answer (the sentence); seconds_per_label (of typing); settings; and measurements, each with its accuracy, interval
-      and seconds. Labels beyond the sizes are None, and "words" says beyond which end.
+      answer, a text; seconds_per_label, for typing; settings, each with its curves; and measurements, each with its
+      accuracy, 95 % interval and seconds. Labels outside the sizes are None; "words" says on which side.
     """
     pace = seconds_per_label(found)
     return {

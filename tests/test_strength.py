@@ -9,8 +9,7 @@ from captcha_sets.draw import draw
 from captcha_strengths import cells
 
 import pytest
-from conftest import SMALL, errors, options, run, start, wait_for
-from test_report import SCREENSHOTS, browser, browser_only, opened  # noqa: F401  # a fixture
+from conftest import SCREENSHOTS, SMALL, browser_only, errors, opened, options, run, start, wait_for
 
 CAPTCHA = ("characters", "length", "width", "height", "font_sizes", "warmup_steps")
 TINY = (*options(CAPTCHA), "--channels", 4, 8, "--batch_size", 16, "--validation_count", 50, "--workers", 1)
@@ -139,12 +138,13 @@ def test_own_images_are_measured_up_to_their_number(own_images):
 
 
 @pytest.mark.parametrize("wrong, said", [
-    (("--vary", "colour", "1"), "--vary colour: is not a setting of the drawing"),
-    (("--source", "mine", "--vary", "length", "4"), "--vary draws captchas, and --source takes images"),
+    (("--vary", "colour", "1"), "--vary colour: is not a drawing setting"),
+    (("--source", "mine", "--vary", "length", "4"), "--vary draws captchas, but --source uses existing images"),
     (("--source", "mine", "--sizes", "41"), "there are only 40 labelled captchas to train on"),
-    (("--sizes", "0"), "--sizes: a number of labels is at least 1"),
+    (("--sizes", "0"), "--sizes: a number of labels must be 1 or more"),
     (("--starts", "nowhere"), "init_from: nowhere is neither a folder"),
-    (("--report", "no/report.html"), "there is no folder no"),
+    (("--report", "no/report.html"), "--report no/report.html: there is no folder no"),
+    (("--json", "no/results.json"), "--json no/results.json: there is no folder no"),
     (("--human", "no.json"), "--human no.json: there is no such file"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_line_before_anything_is_measured(own_images, wrong, said):
@@ -183,7 +183,7 @@ def test_the_report_asks_the_network_for_nothing(undisturbed):
 @browser_only
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1000])
-def test_the_report_can_be_read_on_a_phone_and_in_the_dark(browser, undisturbed, scheme, width):  # noqa: F811
+def test_the_report_can_be_read_on_a_phone_and_in_the_dark(browser, undisturbed, scheme, width):
     how = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "offline": True}
     page, complaints = opened(browser, (undisturbed[0] / "report.html").as_uri(), **how)
     headings = [heading.inner_text() for heading in page.query_selector_all("h2")]

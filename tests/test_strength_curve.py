@@ -104,6 +104,12 @@ def test_a_trivial_captcha_is_called_so():
     )
 
 
+def test_a_captcha_is_not_called_trivial_where_only_larger_sizes_were_measured():
+    pool = Pool("the captcha", Config(), "", 3000, COUNT, None)
+    (found,) = meaning.strengths(measured([0.95, 0.99], sizes=(1000, 3000)), [pool], {})
+    assert meaning.verdict(found) == "90% accuracy takes fewer than 1,000 labels."
+
+
 def test_the_answer_about_one_captcha_has_labels_time_tries_and_people():
     said = meaning.answer([strength([logistic(n, 200) for n in SIZES], human=Human(50, 48))])
     assert re.match(
@@ -132,15 +138,15 @@ def test_few_characters_are_guessed_more_often():
     assert meaning.guessing(Config(characters="01", length=3, min_length=2)) == 1 / 8  # of the two lengths, the shorter
 
 
-def test_the_answer_names_the_setting_that_costs_the_reader_most():
+def test_the_answer_names_the_strongest_and_the_weakest_setting():
     said = meaning.answer([USUAL, HARD, TRIVIAL])
-    assert said.startswith("hard costs the reader most: 90% accuracy takes ")
-    assert "plain costs it least" in said and "cannot tell" not in said
+    assert said.startswith("hard is the strongest setting: 90% accuracy takes ")
+    assert "plain is the weakest: " in said and "cannot distinguish" not in said
 
 
 def test_settings_that_the_measurement_cannot_tell_apart_are_said_to_be_so():
     twin = strength([logistic(n, 2010) for n in SIZES], "twin")
-    assert "The measurement cannot tell it from hard" in meaning.answer([USUAL, HARD, twin])
+    assert "The measurement cannot distinguish it from hard" in meaning.answer([USUAL, HARD, twin])
 
 
 def test_the_answer_prefers_a_setting_that_people_read():
@@ -148,7 +154,7 @@ def test_the_answer_prefers_a_setting_that_people_read():
     reads = strength([logistic(n, 200) for n in SIZES], "usual", Human(50, 50))
     said = meaning.answer([stops, reads])
     assert "people read 20 of 50, fewer than the network" in said
-    assert "Of those that people read, usual costs the reader most" in said
+    assert "Of the settings that people can read, usual is the strongest" in said
     assert stops.stops_people_more and not reads.stops_people_more
 
 
@@ -178,6 +184,10 @@ def test_several_varied_settings_make_a_grid():
         (0, (0, 0)), (0, (-30, 30)), (30, (0, 0)), (30, (-30, 30)),
     ]  # fmt: skip
     assert found[1].name == "noise_dots 0, character_rotate -30 30"
+
+
+def test_a_value_that_is_written_in_two_ways_is_one_setting():
+    assert [each.name for each in grid(Config(), [["noise_dots", "30", "030"]])] == ["noise_dots 30"]
 
 
 @pytest.mark.parametrize(

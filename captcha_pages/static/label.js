@@ -1,14 +1,14 @@
-// One picture at a time. The server's answer says what to show; a label is on its disk before the next picture comes.
+// Shows one picture at a time, as the server's answer says. A label is on the server's disk before the next one appears.
 "use strict";
 
 const element = (id) => document.getElementById(id);
 const checking = document.body.dataset.checking === "yes";
 const tab = sessionStorage.tab ??= Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
 const shownBefore = JSON.parse(sessionStorage.shownBefore ?? "[]"); // files, to go back to
-const MAX_BEFORE = 1000; // of these
+const MAX_BEFORE = 1000; // files to remember
 
 let shown = { file: "" };
-let asked = ""; // the server's question about what is typed: Enter again says yes
+let asked = ""; // the server's question about the typed label; Enter confirms it
 let busy = false;
 
 async function post(path, values) {
@@ -18,7 +18,7 @@ async function post(path, values) {
   return answer;
 }
 
-// One request at a time: what is pressed meanwhile would be meant for another picture.
+// One request at a time: a key that is pressed while the server works would apply to the wrong picture.
 async function ask(path, values, remember) {
   if (busy) return;
   busy = true;
@@ -27,14 +27,14 @@ async function ask(path, values, remember) {
     const answer = await post(path, { tab, ...values });
     if (answer.question) {
       asked = answer.question;
-      say(`${asked} Enter again saves it.`);
+      say(`${asked} Press Enter again to save the label.`);
     } else {
       if (remember && from) keep(from);
       show(answer);
     }
   } catch (error) {
     const gone = error instanceof TypeError || error instanceof SyntaxError;
-    say(gone ? "The server does not answer. What you confirmed is saved: start it again, then repeat." : error.message);
+    say(gone ? "The server does not respond. Confirmed labels are saved. Restart it, then try again." : error.message);
   } finally {
     busy = false;
   }
@@ -60,7 +60,7 @@ function show(answer) {
   element("progress").textContent = progress.text;
   element("rate").textContent = progress.rate;
   element("pays").textContent = progress.pays;
-  showProblems(answer.problems);
+  showProblems(answer.problems, answer.left_out);
   element("work").hidden = !answer.file;
   element("done").hidden = Boolean(answer.file);
   if (answer.file) showPicture(answer);
@@ -81,10 +81,10 @@ function showPicture(answer) {
   element("text").select();
 }
 
-function showProblems(problems) {
+function showProblems(problems, count) {
   const list = element("left-out");
-  list.hidden = problems.length === 0;
-  list.querySelector("summary").textContent = problems.length === 1 ? "1 file cannot be labelled" : `${problems.length} files cannot be labelled`;
+  list.hidden = count === 0;
+  list.querySelector("summary").textContent = `${count} ${count === 1 ? "file" : "files"} cannot be labelled`;
   list.querySelector("ul").replaceChildren(...problems.map((problem) => {
     const item = document.createElement("li");
     item.textContent = problem;
@@ -105,7 +105,7 @@ const actions = {
   back: () => {
     if (busy) return;
     const file = shownBefore.pop();
-    if (file === undefined) return say("This is the first picture of this tab.");
+    if (file === undefined) return say("This is the first picture that this tab showed.");
     sessionStorage.shownBefore = JSON.stringify(shownBefore);
     ask("/open", { file }, false);
   },

@@ -1,13 +1,13 @@
-// Draw or open a captcha, send its bytes to /api/read as any client would, and show what comes back.
+// Draws or opens a captcha, sends its bytes to /api/read as any client would, and shows the answer.
 "use strict";
 
 const element = (id) => document.getElementById(id);
 const sliders = [...document.querySelectorAll("input[type=range]")];
 const MAX_BARS = 4; // the most probable characters of a position
-const HIDDEN = 0.85; // opacity of the white over columns that a position does not look at
+const HIDDEN = 0.85; // opacity of the white over columns with weight 0
 
 let number = Math.floor(Math.random() * 1e9); // decides the text and the noise
-let latest = 0; // the answer to an earlier request than this one is not shown any more
+let latest = 0; // number of the latest request; answers to earlier ones are not shown
 
 async function answered(response) {
   const answer = await response.json();
@@ -22,7 +22,7 @@ async function attempt(work) {
   } catch (error) {
     if (mine !== latest) return;
     const gone = error instanceof TypeError || error instanceof SyntaxError;
-    clear(gone ? "The server does not answer. Start it again." : error.message);
+    clear(gone ? "The server does not respond. Restart it." : error.message);
   }
 }
 
@@ -60,8 +60,8 @@ function show(answer, picture, text) {
   const correct = text === undefined ? "" : text === answer.text ? ", correct" : `, but ${text} was drawn`;
   element("certainty").textContent = `confidence ${(100 * answer.confidence).toFixed(2)} %${correct}`;
   element("where").textContent = answer.weights
-    ? "Each picture shows where the network looked for this position; the bars are the probabilities of its characters."
-    : "An exported model does not say where it looked. Name a checkpoint (--model with a folder that the trainer saved to).";
+    ? "Each picture shows where the network looked for this position; the bars are the probabilities of the characters."
+    : "An exported model has no position weights. To see them, set --model to a folder that the trainer saved to.";
   element("positions").replaceChildren(...answer.positions.map((probabilities, position) => {
     const column = document.createElement("div");
     if (answer.weights) column.append(shaded(picture, answer.weights[position]));
@@ -89,7 +89,9 @@ function bars(probabilities) {
   return sorted.map(([character, probability]) => {
     const bar = document.createElement("div");
     bar.className = "bar";
-    const name = document.createElement("b"), meter = document.createElement("meter"), figure = document.createElement("span");
+    const name = document.createElement("b");
+    const meter = document.createElement("meter");
+    const figure = document.createElement("span");
     name.textContent = character || "end";
     meter.value = probability;
     meter.setAttribute("aria-label", character || "end");
@@ -111,7 +113,10 @@ for (const slider of sliders) {
 }
 element("draw").addEventListener("click", () => { number++; draw(); });
 element("file").addEventListener("change", (event) => open(event.target.files[0]));
-document.addEventListener("dragover", (event) => { event.preventDefault(); element("target").classList.add("dropping"); });
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  element("target").classList.add("dropping");
+});
 document.addEventListener("dragleave", () => element("target").classList.remove("dropping"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
