@@ -43,7 +43,7 @@ def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "lab
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder of images")
-    parser.add_argument("--suspects", type=Path, metavar="FILE.json", help="check the labels that captcha_suspects.py listed")
+    parser.add_argument("--suspects", type=Path, metavar="FILE.json", help="check labels listed by captcha_suspects.py")
     parser.add_argument("--model", help="the model that suggests labels, named as for captcha_predict")
     if server:
         server.add_arguments(parser)
@@ -57,7 +57,7 @@ def main() -> None:
         raise UserError(f"{args.folder}: is not a folder; name the folder that holds the images")
     start_litert()
     with lock(args.folder, "label", f"{args.folder}: another process is labelling it; use its page, or stop it"):
-        print(f"predictions come from {captcha_predict.find(args.model)} (--model selects another)")
+        print(f"predictions come from {captcha_predict.find(args.model)} (--model names another)")
         server.serve(labelling_of(args.folder, args.model, args.suspects).routes(), args)
 
 

@@ -173,7 +173,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help="a drawing setting and the values to compare; several --vary make a grid; quote a value of several numbers:"
+        help="a drawing setting and its values; several --vary make a grid; quote a value of several numbers:"
         ' --vary character_rotate "0 0" "-30 30"',
     )
     parser.add_argument("--source", type=Path, help="labelled images of your own, as for captcha_producer.py")

@@ -35,7 +35,7 @@ def main() -> None:
         raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
     start_litert()
     loaded = network.load(args.model, config)
-    print(f"reading with {loaded.file} (--model selects another)")
+    print(f"reading with {loaded.file} (--model names another)")
     server.serve(reading.routes(loaded, config), args)
 
 

@@ -108,7 +108,7 @@ def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path)
 
     Args:
       source: as captcha_sets.labelled.labelled_images takes it.
-      typed: names of the fields that were typed. Characters, lengths and size stay as typed; the images decide the others.
+      typed: names of the fields that were typed. Characters, lengths and size are as typed, or those of the images.
     Raises:
       UserError: there are too few images, or none can be used.
     """

@@ -302,7 +302,8 @@ def test_a_post_of_the_wrong_shape_is_refused_in_words(labelling, content, statu
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "http://a.com"}, {"Origin": "null"}, {"Origin": "http://[b"}, {"Host": "a.com"}, {"Host": "[b"}]
+    "headers",
+    [{"Origin": "http://a.com"}, {"Origin": "null"}, {"Origin": "http://[b"}, {"Host": "a.com"}, {"Host": "[b"}],
 )
 def test_another_site_in_the_same_browser_can_neither_label_nor_look(labelling, headers):
     address, folder = labelling

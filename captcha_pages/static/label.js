@@ -1,4 +1,4 @@
-// Shows one picture at a time, as the server's answer says. A label is on the server's disk before the next one appears.
+// Shows one picture at a time, as the server says. A label is on the server's disk before the next picture appears.
 "use strict";
 
 const element = (id) => document.getElementById(id);
