@@ -98,5 +98,5 @@ starter: .venv/.done
 	$(RUN) captcha_train.py $(STARTER) --max_steps 60000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
 		--no-input_downsampling --input_color --channels 16 32 64 128 128 128 --head_units 32 128
 	$(RUN) benchmarks/development_styles.py images/development --labelled 500
-	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development
+	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development --one_alphabet
 	mv weights/starter/model.tflite captcha_predict/models/starter.tflite

@@ -96,6 +96,9 @@ class Config:
         (16, 64), "two numbers: filters that locate characters, and units that classify them", 1, 4096
     )
     input_color: bool = option(False, "see images in colour; off: in grey")
+    one_alphabet: bool = option(
+        False, "when reading, expect digits, lower case, upper case, or a mixture of them in all of a text", free=True
+    )
     label_smoothing: float = option(0.05, "share of a label that is spread over all characters", 0.0, 0.5)
 
     # Training

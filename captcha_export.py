@@ -17,6 +17,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
@@ -37,7 +38,8 @@ from captcha_sets.shards import examples
 
 import numpy as np
 
-FIELDS = ("tfrecords_dir", "save_dir")
+FOLDERS = ("tfrecords_dir", "save_dir")
+FIELDS = (*FOLDERS, "one_alphabet")
 BATCH_SIZE = 250
 COMPARED = 1000  # captchas
 MAX_LOST = 0.002  # how much lower the captcha accuracy of an 8-bit network may be
@@ -52,7 +54,8 @@ def export(
     """Export the best checkpoint in config.save_dir.
 
     Args:
-      config: save_dir and tfrecords_dir. Everything else is taken from what was saved with the checkpoint.
+      config: save_dir and tfrecords_dir; one_alphabet, if it was not set in the training. Everything else is taken
+        from what was saved with the checkpoint.
       formats: names in FORMATS.
       to: another folder than save_dir to write to. It gets the checkpoint's weights and log too, so that training can
         start from it (--init_from). Files of the same name are replaced.
@@ -64,7 +67,10 @@ def export(
       UserError: there is no checkpoint; the validation split does not fit it; an image in calibrate_on cannot be used;
         a package is missing; or an export does not predict what the checkpoint predicts, and is not kept.
     """
-    metadata, trained = checkpoints.best(config, FIELDS)
+    metadata, trained = checkpoints.best(config, FOLDERS)
+    if config.one_alphabet:
+        trained = replace(trained, one_alphabet=True)
+        metadata["config"] |= {"one_alphabet": True}
     checkpoint = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, checkpoint)
     if calibrate_on:
@@ -100,7 +106,7 @@ def _temperature(checkpoint: keras.Model, config: Config, source: Path) -> float
     if problems:
         raise UserError(f"calibrate_on: {problems[0]} ({len(problems)} of {source} cannot be used)")
     images, labels = next(arrays(png_files(good, config), len(good), config))
-    return metrics.temperature(checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0), labels)
+    return metrics.temperature(checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0), labels, config)
 
 
 def _captchas(config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -70,7 +70,7 @@ def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
     """
     images, labels = _opened(good, config)
     logits = held_out_logits(images, labels, config)
-    predicted = probabilities(logits / metrics.temperature(logits, labels), config)  # [count, length, classes]
+    predicted = probabilities(logits / metrics.temperature(logits, labels, config), config)  # [count, length, classes]
     texts, confidence = decode(predicted, config)
     log_ratio = np.log(confidence) - _log_probability(labels, predicted, config)
     names = classes(config)

@@ -1,6 +1,6 @@
 """How well captchas of other styles are read after training on a few labelled ones.
 
-    python benchmarks/few_labels.py [--labels 100 1000] [--starts nothing digits] [--seeds 1]
+    python benchmarks/few_labels.py [--labels 100 1000] [--starts nothing starter] [--seeds 1]
 
 Each style of unseen_styles.py is drawn into few_labels/: 1,000 captchas to score on, and up to 1,000 labelled ones,
 those for validation included. Then the commands of the guide to images of your own run, for each number of labels,
@@ -30,7 +30,7 @@ BASE = Path("few_labels")
 RESULTS = BASE / "results.jsonl"
 HELD_OUT = 1000  # captchas to score on
 LABELLED = 1000  # the largest number of labels
-STARTS = ("nothing", "digits")
+STARTS = ("nothing", "digits", "starter")
 
 quietly = functools.partial(script, stdout=subprocess.DEVNULL)
 

@@ -133,6 +133,7 @@ class Reader:
     Attributes:
       characters, length, width, height: the captcha that the model was trained for.
       min_length: the fewest characters of such a captcha; 0: all have `length`.
+      one_alphabet: whether the characters of a text are expected to be of one alphabet (decode.alphabets).
       description: everything that the file says about the model.
     """
 
@@ -145,6 +146,7 @@ class Reader:
             captcha = (self.description[name] for name in ("characters", "length", "width", "height"))
             self.characters, self.length, self.width, self.height = captcha
             self.min_length = self.description.get("min_length", 0)
+            self.one_alphabet = self.description["config"].get("one_alphabet", False)
             self._classes = classes(self)
             self._idle = [self._interpreter()]  # each serves one call at a time
             (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()

@@ -3,14 +3,19 @@
 p = probabilities(logits, captcha)          of each class at each position
 labels, confidence = decode(p, captcha)     the text, as labels, and the probability that all of it is correct
 
-`captcha` is anything with the attributes characters and min_length: a Reader, or the trainer's Config. Where lengths
-vary (min_length is not 0) there is one class more, the last: nothing. The text ends at the first position where it is
-the most probable.
+`captcha` is anything with the attributes characters, min_length and one_alphabet: a Reader, or the trainer's Config.
+Where lengths vary (min_length is not 0) there is one class more, the last: nothing. The text ends at the first position
+where it is the most probable.
 """
 
+import functools
+import itertools
 from typing import Any
 
 import numpy as np
+
+KINDS = (str.isdigit, str.islower, str.isupper)  # of characters
+LEAST = 1e-12  # evidence of a position for an alphabet; keeps logarithms finite
 
 
 def classes(captcha: Any) -> tuple[str, ...]:
@@ -19,12 +24,49 @@ def classes(captcha: Any) -> tuple[str, ...]:
 
 
 def probabilities(logits: np.ndarray, captcha: Any) -> np.ndarray:
-    """The softmax of logits, float [..., length, classes]. "Nothing" is impossible before min_length."""
+    """The softmax of logits, float [..., length, classes]. "Nothing" is impossible before min_length.
+
+    With captcha.one_alphabet, a position's probabilities also depend on the other positions: see `_of_one_alphabet`.
+    """
     if captcha.min_length:
         logits = logits.copy()
         logits[..., : captcha.min_length, len(captcha.characters)] = -np.inf
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    independent = powers / powers.sum(axis=-1, keepdims=True)
+    return _of_one_alphabet(independent, captcha.characters) if captcha.one_alphabet else independent
+
+
+def _of_one_alphabet(independent: np.ndarray, characters: str) -> np.ndarray:
+    """The probabilities, if a text has the characters of one alphabet, and all alphabets are equally probable.
+
+    The network was trained on texts whose characters were drawn independently of each other. So by Bayes' rule, the
+    evidence for an alphabet is, at each position, the mean probability of its characters.
+
+    Args:
+      independent: float [..., length, classes].
+    Returns:
+      float [..., length, classes], the mean over the alphabets, weighted by the evidence of the whole text.
+    """
+    count, members = len(characters), alphabets(characters)
+    known, nothing = independent[..., None, :, :count], independent[..., None, :, count:]
+    possible = (known > 0).any(axis=-2, keepdims=True) & members[:, None]  # [..., alphabets, 1, characters]
+    of_alphabet = known * possible * (count / np.maximum(possible.sum(axis=-1, keepdims=True), 1))
+    scaled = np.concatenate([of_alphabet, np.broadcast_to(nothing, (*of_alphabet.shape[:-1], nothing.shape[-1]))], -1)
+    evidence = scaled.sum(axis=-1, keepdims=True).clip(LEAST)  # [..., alphabets, length, 1]
+    weights = np.log(evidence).sum(axis=-2, keepdims=True)
+    weights = np.exp(weights - weights.max(axis=-3, keepdims=True))
+    return (weights * scaled / evidence).sum(axis=-3) / weights.sum(axis=-3)
+
+
+@functools.lru_cache
+def alphabets(characters: str) -> np.ndarray:
+    """Digits, lower case and upper case, as far as they occur, and their mixtures: bool [alphabets, characters]."""
+    kinds = np.array([[is_kind(character) for character in characters] for is_kind in KINDS])
+    kinds = kinds[kinds.any(axis=1)]
+    others = ~kinds.any(axis=0)  # belong to all alphabets
+    numbers = range(len(kinds))
+    mixtures = itertools.chain.from_iterable(itertools.combinations(numbers, n + 1) for n in numbers)
+    return np.array([kinds[list(mixture)].any(axis=0) | others for mixture in mixtures] or [others])
 
 
 def decode(probabilities: np.ndarray, captcha: Any) -> tuple[np.ndarray, np.ndarray]:

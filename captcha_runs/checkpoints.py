@@ -138,7 +138,8 @@ class Checkpoints:
         captchas, characters = captcha_model.evaluation(logits, labels, self._config)
         accuracy = float(captchas.mean())
         if not self._best["step"] or accuracy >= self._best["captcha_accuracy"]:
-            self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": temperature(logits, labels)}
+            calibrated = temperature(logits, labels, self._config)
+            self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": calibrated}
         return {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
 
     def save(self, step: int, *, latest: bool) -> str:

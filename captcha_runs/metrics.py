@@ -1,6 +1,6 @@
 """How good a network is, and how far to trust its confidence.
 
-temperature(logits, labels)                 what to divide logits by, so that their softmax is a true probability
+temperature(logits, labels, captcha)        what to divide logits by, so that the probabilities are true
 wilson_interval(correct, count)             where the true accuracy lies
 calibration(confidence, correct)            confidence and accuracy, in bins
 calibration_error(confidence, correct)      how far apart they are
@@ -8,8 +8,10 @@ thresholds(confidence, correct)             what one gains by not reading the le
 """
 
 import math
+from typing import Any
 
 import captcha_model
+from captcha_predict.decode import LEAST, probabilities
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +21,8 @@ SHARES = (1.0, 0.99, 0.98, 0.95, 0.9)  # of the captchas, the most certain first
 TEMPERATURES = np.geomspace(0.1, 10, 95, dtype=np.float32)  # candidates, 5 % apart
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What to divide logits by, so that their softmax says how often a prediction is correct.
+def temperature(logits: np.ndarray, labels: np.ndarray, captcha: Any) -> float:
+    """What to divide logits by, so that the probabilities say how often a prediction is correct.
 
     Guo et al. 2017 (https://arxiv.org/abs/1706.04599) choose the value with the smallest loss on captchas that training
     did not see. Label smoothing by as much as one wrong character (Platt 1999) keeps it finite where all are correct.
@@ -28,10 +30,15 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
       logits: float32 [count, length, classes].
       labels: int32 [count, length].
+      captcha: as in captcha_predict.decode.
     """
-    logits, labels, smoothing = tf.constant(logits), tf.constant(labels), 1 / (labels.size + 1)
-    losses = [float(tf.reduce_mean(captcha_model.loss(logits / t, labels, smoothing))) for t in TEMPERATURES]
+    losses = [_loss(probabilities(logits / t, captcha), labels) for t in TEMPERATURES]
     return float(TEMPERATURES[np.argmin(losses)])
+
+
+def _loss(predicted: np.ndarray, labels: np.ndarray) -> float:
+    logarithms = tf.constant(np.log(predicted.clip(LEAST)))  # as logits, they give the same probabilities
+    return float(tf.reduce_mean(captcha_model.loss(logarithms, tf.constant(labels), 1 / (labels.size + 1))))
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:

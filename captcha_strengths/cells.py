@@ -21,7 +21,7 @@ from captcha_sets.files import sync
 from captcha_strengths.settings import Pool, digest_of
 
 NOTHING = "nothing"  # the start without another network
-STARTER = "digits"  # the trained network to start from, as --init_from takes it
+STARTER = "starter"  # the trained network to start from, as --init_from takes it
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Captchas of several lengths: where a text ends, how certain that is, and what counts as correct."""
 
 import collections
+import itertools
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ import captcha_predict
 import captcha_train
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import alphabets, classes, decode, probabilities
 from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints
 from captcha_sets.draw import draw
@@ -31,7 +32,7 @@ import pytest
 from conftest import SMALL, TRAINING, checkpoint_values, files, in_folder, options, run, start, wait_for
 from test_export import onnx, saved_model
 
-AB = SimpleNamespace(characters="ab", min_length=1)  # the classes are a, b and nothing
+AB = SimpleNamespace(characters="ab", min_length=1, one_alphabet=False)  # the classes are a, b and nothing
 VARYING = replace(SMALL, length=4, min_length=2)
 EASY = replace(  # one or two noughts and ones, without noise: learnt in seconds
     SMALL,
@@ -58,12 +59,41 @@ def logits_of(*shares: tuple[float, ...]) -> np.ndarray:
 # From logits to text
 
 
+MIXED = SimpleNamespace(characters="01aB", min_length=0, one_alphabet=True)
+
+
+def test_the_alphabets_are_the_kinds_of_characters_and_their_mixtures():
+    found = ["".join(itertools.compress(MIXED.characters, row)) for row in alphabets(MIXED.characters)]
+    assert found == ["01", "a", "B", "01a", "01B", "aB", "01aB"]
+
+
+def test_a_character_without_case_belongs_to_every_alphabet():
+    assert alphabets("ab-").tolist() == [[True, True, True]]
+    assert alphabets("-+").tolist() == [[True, True]]
+
+
+def test_what_is_read_elsewhere_decides_between_characters_of_two_alphabets():
+    """As an independent reader would, it takes B alone, and 1 beside three digits."""
+    doubtful, digit = (0.02, 0.44, 0.02, 0.52), (0.97, 0.01, 0.01, 0.01)
+    for others, label in (((digit, digit, digit), 1), ((), 3)):
+        labels, _ = decode(probabilities(logits_of(*others, doubtful), MIXED), MIXED)
+        assert labels[-1] == label
+
+
+def test_the_probabilities_of_one_alphabet_follow_from_bayes_rule():
+    """Of the alphabets that have it, a digit is one of 2, 3, 3 and 4 characters, and a letter one of 1, 2, 3 and 4."""
+    found = probabilities(logits_of((0.1, 0.5, 0.1, 0.3)), MIXED)
+    digit, letter = 1 / 2 + 1 / 3 + 1 / 3 + 1 / 4, 1 + 1 / 2 + 1 / 3 + 1 / 4
+    shares = np.array([0.1 * digit, 0.5 * digit, 0.1 * letter, 0.3 * letter])
+    assert found[0] == pytest.approx(shares / shares.sum())
+
+
 def test_where_lengths_vary_the_last_class_is_nothing():
     assert classes(AB) == ("a", "b", "")
 
 
 def test_where_all_have_one_length_the_classes_are_the_characters():
-    assert classes(SimpleNamespace(characters="ab", min_length=0)) == ("a", "b")
+    assert classes(SimpleNamespace(characters="ab", min_length=0, one_alphabet=False)) == ("a", "b")
 
 
 def test_before_the_smallest_length_nothing_is_impossible():
@@ -100,7 +130,7 @@ def test_the_confidence_is_the_product_of_the_characters_and_of_the_end():
 
 
 def test_where_all_have_one_length_the_confidence_is_the_product_of_all_positions():
-    fixed = SimpleNamespace(characters="ab", min_length=0)
+    fixed = SimpleNamespace(characters="ab", min_length=0, one_alphabet=False)
     labels, confidence = decode(probabilities(logits_of((0.9, 0.1), (0.4, 0.6)), fixed), fixed)
     assert labels.tolist() == [0, 1] and confidence == pytest.approx(0.9 * 0.6)
 

@@ -55,11 +55,12 @@ def test_the_temperature_undoes_a_wrong_scale_of_the_logits(scale):
     logits = rng.normal(scale=2, size=(3000, 4, 10)).astype(np.float32)
     shares = tf.nn.softmax(logits).numpy().cumsum(axis=-1)
     labels = (rng.random((3000, 4, 1)) > shares[..., :-1]).sum(axis=-1).astype(np.int32)
-    assert metrics.temperature(logits * scale, labels) == pytest.approx(scale, rel=0.06)  # candidates are 5 % apart
+    found = metrics.temperature(logits * scale, labels, Config())
+    assert found == pytest.approx(scale, rel=0.06)  # candidates are 5 % apart
 
 
 def test_the_temperature_is_finite_where_every_prediction_is_correct():
     labels = np.random.default_rng(1).integers(0, 10, (500, 4), np.int32)
     logits = 8 * np.eye(10, dtype=np.float32)[labels]
     assert captcha_model.evaluation(logits, labels, Config())[0].all()
-    assert metrics.TEMPERATURES[0] < metrics.temperature(logits, labels) < metrics.TEMPERATURES[-1]
+    assert metrics.TEMPERATURES[0] < metrics.temperature(logits, labels, Config()) < metrics.TEMPERATURES[-1]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import random
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import zlib
 from pathlib import Path
 
 import captcha_predict
+from benchmarks.own_style import picture
 from captcha_config import Config
 from captcha_predict import UserError
 from captcha_sets.draw import draw, png
@@ -57,6 +59,14 @@ def test_a_shipped_model_reads_captchas_that_it_never_saw(model, config):
     drawn = [draw(i, "test of the shipped models", config) for i in range(400)]
     texts = captcha_predict.read([image for _, image in drawn], model=model)
     assert sum(truth == text for (truth, _), text in zip(drawn, texts, strict=True)) >= 0.96 * 400
+
+
+def test_the_starter_reads_captchas_of_a_style_that_no_training_saw():
+    rng = random.Random("test of the starter")
+    texts = ["".join(rng.choices("23456789", k=4)) for _ in range(200)]
+    images = [picture(text, rng) for text in texts]
+    read = captcha_predict.read(images, model="starter", characters="0123456789")
+    assert sum(truth == text for truth, text in zip(texts, read, strict=True)) >= 0.85 * 200
 
 
 @pytest.mark.parametrize(
@@ -375,7 +385,7 @@ def test_where_the_confidence_is_low_another_model_is_suggested_if_none_was_name
 def test_the_help_says_which_model_reads_where_none_is_named(tmp_path):
     done = run("captcha_predict", "--help", cwd=tmp_path)
     text = " ".join(done.stdout.split())
-    assert "a .tflite file, a folder that the trainer saved to, or one of capitals, digits, letters" in text
+    assert "a .tflite file, a folder that the trainer saved to, or one of capitals, digits, letters, starter" in text
     assert "default: save/model.tflite of the current folder, or else digits" in text
 
 

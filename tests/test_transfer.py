@@ -185,7 +185,7 @@ def test_a_typed_setting_stays_and_is_refused_where_it_differs(folder, trained_o
     [
         (
             {"init_from": "digit"},
-            "init_from: digit is neither a folder that the .* nor one of capitals, digits, letters",
+            "init_from: digit is neither a folder that the .* nor one of capitals, digits, letters, starter",
         ),
         (
             {"init_from": "teacher", "input_downsampling": False},
