@@ -103,7 +103,7 @@ class Config:
 
     # Training
     automatic: bool = option(
-        True, "for imported images, choose max_steps, shift, rotate and zoom by their number", free=True
+        True, "for imported images, choose max_steps, shift, rotate, zoom and learning_rate", free=True
     )
     init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals, starter")
     batch_size: int = option(64, "images in a step, over all devices", 1, 65536)

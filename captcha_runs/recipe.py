@@ -16,6 +16,7 @@ RECIPES = (
     (3_000, {"max_steps": 500, "shift": 6, "rotate": 10.0, "zoom": 0.1}),
     (30_000, {"max_steps": 1000, "shift": 4, "rotate": 5.0, "zoom": 0.05}),
 )
+CAREFUL = {"learning_rate": 0.004}  # where another network is started from, so that less of it is lost
 
 
 def for_own_images(config: Config, count: int, typed: Collection[str]) -> Config:
@@ -26,6 +27,7 @@ def for_own_images(config: Config, count: int, typed: Collection[str]) -> Config
     """
     for largest, values in RECIPES if config.automatic else ():
         if count <= largest:
+            values = values | CAREFUL if config.init_from else values
             chosen = {name: value for name, value in values.items() if name not in typed}
             return dataclasses.replace(config, **chosen)
     return config
@@ -39,7 +41,7 @@ def for_sets(config: Config, typed: Collection[str]) -> Config:
         return config
     count = sum(manifest["count"] for manifest in imported)
     chosen = for_own_images(config, count, typed)
-    names = [name for name in RECIPES[0][1] if getattr(chosen, name) != getattr(config, name)]
+    names = [name for name in (*RECIPES[0][1], *CAREFUL) if getattr(chosen, name) != getattr(config, name)]
     if names:
         values = ", ".join(f"{name} {getattr(chosen, name)}" for name in names)
         print(f"chosen for {count} imported images: {values} (options override these)")

@@ -42,6 +42,11 @@ def test_what_was_typed_stays():
     assert (chosen.rotate, chosen.zoom) == (3.0, RECIPES[0][1]["zoom"])
 
 
+def test_a_network_that_starts_from_another_one_learns_more_slowly():
+    from_nothing, from_another = (for_own_images(Config(init_from=name), 100, ()) for name in ("", "starter"))
+    assert from_nothing.learning_rate == Config.learning_rate > from_another.learning_rate
+
+
 def test_the_config_can_turn_it_off():
     config = Config(automatic=False)
     assert for_own_images(config, 100, ()) == config
