@@ -95,6 +95,9 @@ class Config:
     head_units: tuple[int, ...] = option(
         (16, 64), "two numbers: filters that locate characters, and units that classify them", 1, 4096
     )
+    count_freely: bool = option(
+        False, "locate characters without scaling their number to the length; so it always is where lengths vary"
+    )
     input_color: bool = option(False, "see images in colour; off: in grey")
     one_alphabet: bool = option(
         False, "when reading, expect digits, lower case, upper case, or a mixture of them in all of a text", free=True

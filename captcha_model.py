@@ -57,14 +57,14 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
 def _amounts(x: keras.KerasTensor, columns: int, config: Config) -> keras.KerasTensor:
     """How much of a character each column holds, float32 [batch, columns, 1]; at first the same for all columns.
 
-    Where all captchas have the same length, the amounts add up to it.
+    Where all captchas have the same length, the amounts add up to it, except with config.count_freely.
     """
     length = sum(config.lengths) / len(config.lengths)
     bias = keras.initializers.Constant(np.log(np.expm1(length / columns)))  # softplus gives length / columns
     amounts = layers.Dense(
         1, "softplus", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="amounts"
     )(x)
-    if config.min_length:
+    if config.min_length or config.count_freely:
         return amounts
     return amounts * (length / (ops.sum(amounts, axis=1, keepdims=True) + keras.config.epsilon()))
 

@@ -47,8 +47,8 @@ from PIL import Image
 
 FIELDS = (
     *DRAWING_FIELDS, "validation_count", "validation_share", "workers", "shift", "rotate", "zoom", "channels",
-    "input_downsampling", "input_color", "head_units", "label_smoothing", "automatic", "batch_size", "max_steps",
-    "learning_rate", "warmup_steps", "weight_decay",
+    "input_downsampling", "input_color", "count_freely", "head_units", "label_smoothing", "automatic", "batch_size",
+    "max_steps", "learning_rate", "warmup_steps", "weight_decay",
 )  # fmt: skip
 SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000)  # labelled captchas
 SEEDS = (1, 2, 3)

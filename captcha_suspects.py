@@ -39,7 +39,7 @@ import numpy as np
 from rich.table import Table
 
 FIELDS = (
-    "seed", "shift", "rotate", "zoom", "channels", "input_downsampling", "input_color", "head_units",
+    "seed", "shift", "rotate", "zoom", "channels", "input_downsampling", "input_color", "count_freely", "head_units",
     "label_smoothing", "automatic", "init_from", "batch_size", "max_steps", "learning_rate", "warmup_steps",
     "weight_decay",
 )  # fmt: skip

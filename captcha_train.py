@@ -34,8 +34,9 @@ import numpy as np
 FIELDS = (
     "characters", "length", "min_length", "width", "height", "seed", "drawer", "workers", "images_dir", "tfrecords_dir",
     "on_the_fly", "shift", "rotate", "zoom", "channels", "input_downsampling", "input_color", "head_units",
-    "one_alphabet", "label_smoothing", "automatic", "init_from", "batch_size", "max_steps", "learning_rate",
-    "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints", "save_dir",
+    "count_freely", "one_alphabet", "label_smoothing", "automatic", "init_from", "batch_size", "max_steps",
+    "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints",
+    "save_dir",
 )  # fmt: skip
 
 

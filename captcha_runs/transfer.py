@@ -38,13 +38,20 @@ def like_network(config: Config, typed: Collection[str]) -> Config:
         return config
     try:
         _, theirs = _checkpoint(config.init_from, config)
+        free = _counts_freely(theirs)
     except UserError:
         started = checkpoint_files.newest(Path(config.save_dir), LATEST, BEST)
         if not started:
             raise
         theirs = checkpoints.saved_config(started)
+        free = theirs.count_freely
     names = [name for name in NETWORK_FIELDS if name not in typed]
-    return dataclasses.replace(config, **{name: getattr(theirs, name) for name in names})
+    taken = {name: getattr(theirs, name) for name in names}
+    return dataclasses.replace(config, **taken, count_freely=free)
+
+
+def _counts_freely(config: Config) -> bool:
+    return config.count_freely or bool(config.min_length)
 
 
 def start_from(name: str, model: keras.Model, config: Config) -> None:
@@ -88,15 +95,15 @@ def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Co
         ours.beta.assign(trained.beta)
     elif ours.name == "classifier":
         _take_over_classifier(ours, trained, classes(config), classes(theirs))
-    elif ours.name == "amounts" and config.min_length and not theirs.min_length:
-        return  # where lengths do not vary, the sum of the amounts means nothing
+    elif ours.name == "amounts" and _counts_freely(config) and not _counts_freely(theirs):
+        return  # the amounts of the other network are scaled: their sum means nothing
     elif ours.weights:
         kernel = trained.kernel.numpy()
         if ours.kernel.shape != kernel.shape:
             kernel = _for_other_rows(kernel, ours.kernel.shape[-2], config.channels[-1])
         ours.kernel.assign(kernel)
         ours.bias.assign(trained.bias)
-    if ours.name == "amounts":  # a column of a narrower image holds more
+    if ours.name == "amounts" and not _counts_freely(theirs):  # a column of a narrower image holds more
         ours.bias.assign_add([math.log(trained.output.shape[1] / ours.output.shape[1])])
 
 

@@ -1,12 +1,16 @@
 """--init_from: a new network with what a trained one learnt."""
 
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import captcha_model
 import captcha_train
+from benchmarks.own_style import picture
 from captcha_cli import UserError
+from captcha_config import Config
+from captcha_predict.images import resized
 from captcha_runs import checkpoint_files, checkpoints, transfer
 
 import keras
@@ -237,3 +241,15 @@ def test_it_resumes_by_the_same_command_although_the_other_network_is_gone(folde
     done = run("captcha_train.py", *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"step {SMALL.max_steps} is reached" in done.stdout
+
+
+def test_the_starter_reads_captchas_of_another_size_and_of_one_length_before_the_first_step():
+    rng = random.Random("test of transfer")
+    texts = ["".join(rng.choices("23456789", k=4)) for _ in range(100)]
+    config = transfer.like_network(Config(width=156, height=52, init_from="starter"), ())
+    model = captcha_model.build(config, channels=3)
+    transfer.start_from("starter", model, config)
+    images = np.stack([np.asarray(resized(picture(text, rng), (156, 52))) for text in texts])
+    labels = np.array([[int(digit) for digit in text] for text in texts])
+    captchas, _ = captcha_model.evaluation(model(images, training=True), labels, config)
+    assert captchas.mean() > 0.8
