@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT, run
 
 FONTS = "/usr/share/fonts/opentype/cabin"  # of a package that few machines have
-NEED_FONTS = ("few_labels.py", "unseen_styles.py")
+NEED_FONTS = ("development_styles.py", "few_labels.py", "starter.py", "unseen_styles.py")
 REDUCED = {
+    "development_styles.py": "",
     "few_labels.py": "--labels 20 --starts nothing --seeds 1 --max_steps 2",
     "gpu.py": "--batch_sizes 8 --steps 2",
     "labelling.py": "--folder 10 --labels 3",
@@ -22,9 +23,11 @@ REDUCED = {
     "saving.py": "",
     "scale.py": "--counts 100 200 --workers 1 --steps 2",
     "sprint.py": "--seeds 1 2 --max_steps 3",
+    "starter.py": "--count 10",
     "stock.py": "--count 20 --models letters",
     "summit.py": "--count 60 --models letters",
     "unseen_styles.py": "",
+    "yardstick.py": "",
 }  # options given twice: the last ones count
 
 

@@ -483,7 +483,7 @@ def test_pip_installs_one_package_and_one_command(site):
     assert names == ["bin", "captcha_predict"]
     assert [path.name for path in (site / "bin").iterdir()] == ["captcha-predict"]
     assert sorted(path.name for path in (site / "captcha_predict" / "models").iterdir()) == [
-        "capitals.tflite", "digits.tflite", "letters.tflite"
+        "capitals.tflite", "digits.tflite", "letters.tflite", "starter.tflite"
     ]  # fmt: skip
 
 

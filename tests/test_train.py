@@ -81,7 +81,7 @@ def test_the_next_command_reads_with_that_model(finished, drawn):
     folder, _ = finished
     done = run("captcha_predict", drawn / "images" / "validation", cwd=folder)
     assert done.returncode == 0
-    assert done.stderr.endswith("/save/model.tflite (--model names another)\n")
+    assert done.stderr.splitlines()[0].endswith("/save/model.tflite (--model names another)")
     assert len(done.stdout.splitlines()) == 37
 
 
@@ -143,7 +143,7 @@ def test_a_stopped_run_leaves_no_model_and_the_reader_says_which_it_uses(folder)
     image = next((folder / "images" / "validation").glob("*.png"))
     done = run("captcha_predict", image, cwd=folder)
     assert done.returncode == 0
-    assert re.fullmatch(r"captcha_predict: reading with .*digits\.tflite \(--model names another\)\n", done.stderr)
+    assert re.match(r"captcha_predict: reading with .*digits\.tflite \(--model names another\)\n", done.stderr)
 
 
 def test_ctrl_c_while_the_sets_are_opened_is_one_line_that_says_how_to_continue(folder):
