@@ -95,7 +95,7 @@ starter: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/starter --train_count 300000 --validation_count 5000 --width 192 --height 64 \
 		--characters 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ --min_length 3 --length 8 \
 		--drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
-	$(RUN) captcha_train.py $(STARTER) --max_steps 60000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
+	$(RUN) captcha_train.py $(STARTER) --max_steps 12000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
 		--no-input_downsampling --input_color --channels 16 32 64 128 128 128 --head_units 32 128
 	$(RUN) benchmarks/development_styles.py images/development --labelled 500
 	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development --one_alphabet
