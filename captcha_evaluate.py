@@ -119,8 +119,10 @@ def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable, Callable]:
     def forward(images: np.ndarray) -> np.ndarray:
         return np.asarray(captcha_model.forward(network, images)) / np.float32(temperature)
 
+    looking = attention.with_weights(network)
+
     def look(images: np.ndarray) -> np.ndarray:
-        return np.asarray(captcha_model.forward(attention.with_weights(network), images)[1])
+        return np.asarray(captcha_model.forward(looking, images)[1])
 
     return str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], forward, look
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import captcha_predict
 from captcha_cli import UserError, parse_args, run, start_litert
+from captcha_pages import MISSING, NEEDED
 from captcha_sets.files import lock
 
 try:
     from captcha_pages import labelling, server
     from captcha_pages.pictures import Pictures, files_in
 except ModuleNotFoundError as error:
-    if error.name not in ("starlette", "uvicorn"):
+    if error.name not in NEEDED:
         raise
     server = None  # optional
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     _, args = parse_args(__doc__, FIELDS, add_arguments)
     if not server:
-        raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
+        raise UserError(MISSING)
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: is not a folder; name the folder that holds the images")
     start_litert()

@@ -46,7 +46,9 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     finders, units = config.head_units
     amounts = layers.Conv1D(finders, FINDER_WIDTH, padding="same", activation="relu", name="finder")(x)
     amounts = _amounts(amounts, columns, config)  # [batch, 16, 1]
-    weights = _weights(amounts, config.length)  # [batch, 4, 16]
+    weights = layers.Identity(dtype="float32", name="position_weights")(
+        _weights(amounts, config.length)
+    )  # [batch, 4, 16]
 
     # Which one is it? One classifier serves all positions: a 7 learnt at one is known at the others.
     values = layers.Dense(units, activation="relu", name="values")(x)  # [batch, 16, 64]

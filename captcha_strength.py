@@ -195,10 +195,8 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if min(args.sizes) < 1:
         raise UserError("--sizes: a number of labels must be 1 or more")
-    if args.report:
-        html.check_target(args.report)
-    if args.json and not args.json.parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; create it, or name another file")
+    html.check_target(args.report)
+    html.check_target(args.json, "--json")
     tf.get_logger().setLevel("ERROR")
     pools = pools_of(config, args)
     people = humans.read(args.human, [pool.name for pool in pools]) if args.human else {}

@@ -30,6 +30,7 @@ from captcha_config import Config
 from captcha_predict.decode import classes, decode, probabilities
 from captcha_predict.images import open_image
 from captcha_runs import html, metrics, optimizer, recipe, transfer
+from captcha_sets.files import write_text
 from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
 from captcha_sets.pixels import BLOCK, arrays, in_memory, seen
 from captcha_sets.sheet import print_table
@@ -174,7 +175,7 @@ def write_json(path: Path, found: list[Suspect], good: list[LabelledImage], sour
         for suspect in found
     ]
     labels = {os.path.relpath(image.path, folder): image.text for image in good}
-    path.write_text(json.dumps({"labels": labels, "suspects": rows}, indent=1), encoding="utf-8")
+    write_text(path, json.dumps({"labels": labels, "suspects": rows}, indent=1))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,10 +187,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    if args.report:
-        html.check_target(args.report)
-    if args.json and not args.json.parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no folder {args.json.parent}; create it, or name another file")
+    html.check_target(args.report)
+    html.check_target(args.json, "--json")
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
         print(f"left out: {problem}")

@@ -11,12 +11,12 @@ import argparse
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
 
 with quiet_import(__name__):
-    from captcha_pages import network
+    from captcha_pages import MISSING, NEEDED, network
 
 try:
     from captcha_pages import reading, server
 except ModuleNotFoundError as error:
-    if error.name not in ("starlette", "uvicorn"):
+    if error.name not in NEEDED:
         raise
     server = None  # optional
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if not server:
-        raise UserError('the pages need two more packages: pip install starlette uvicorn, or pip install ".[pages]"')
+        raise UserError(MISSING)
     start_litert()
     loaded = network.load(args.model, config)
     print(f"reading with {loaded.file} (--model names another)")

@@ -8,7 +8,6 @@ case count as the same. Both read PNG files, in turns, on one core.
 """
 
 import argparse
-import io
 import random
 import string
 import sys
@@ -23,6 +22,7 @@ from benchmarks.reading import milliseconds, stay_on_one_core
 from benchmarks.unseen_styles import STYLES, samples
 from captcha_cli import UserError, run, start_litert
 from captcha_runs.metrics import calibration_error, wilson_interval
+from captcha_sets.draw import png
 
 import numpy as np
 from captcha.image import ImageCaptcha
@@ -50,12 +50,6 @@ def library_samples(count: int) -> tuple[list[str], list[Image.Image]]:
     captcha = ImageCaptcha()
     texts = ["".join(random.choices(string.digits + string.ascii_letters, k=LIBRARY_LENGTH)) for _ in range(count)]
     return texts, [captcha.generate_image(text) for text in texts]
-
-
-def png(image: Image.Image) -> bytes:
-    encoded = io.BytesIO()
-    image.save(encoded, "png")
-    return encoded.getvalue()
 
 
 def starter(model: str) -> tuple[Callable, float]:

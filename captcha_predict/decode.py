@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 KINDS = (str.isdigit, str.islower, str.isupper)  # of characters
-LEAST = 1e-12  # evidence of a position for an alphabet; keeps logarithms finite
+LEAST = 1e-12  # smaller probabilities count as this one, so that logarithms are finite
 
 
 def classes(captcha: Any) -> tuple[str, ...]:

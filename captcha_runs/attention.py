@@ -19,10 +19,7 @@ def with_weights(network: keras.Model) -> keras.Model:
       A model with two outputs: logits, float32 [batch, length, classes], and position weights, float32 [batch, length,
       columns]. The weights of a position add up to 1, or to less if the text ends there.
     """
-    values = network.get_layer("values").output
-    pairs = (one.input for one in network.operations if isinstance(one.input, list) and len(one.input) == 2)
-    weights = next(first for first, second in pairs if second is values)  # the layer that multiplies the two
-    return keras.Model(network.input, [network.output, weights])
+    return keras.Model(network.input, [network.output, network.get_layer("position_weights").output])
 
 
 def tinted(image: Image.Image, weights: np.ndarray) -> Image.Image:

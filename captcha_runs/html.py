@@ -1,6 +1,6 @@
 """What the HTML pages share: each is one file that opens from the disk.
 
-check_target(path)              refuse a page that could not be written, before the work for it begins
+check_target(path, option)      refuse a file that could not be written, before the work for it begins
 write(path, template, ...)      a page from a template
 embedded(image)                 an image, as a page holds it
 """
@@ -17,10 +17,10 @@ import jinja2
 from PIL import Image
 
 
-def check_target(path: Path) -> None:
-    """Raise UserError where there is no folder for the page of --report."""
-    if not path.parent.is_dir():
-        raise UserError(f"--report {path}: there is no folder {path.parent}; create it, or name another file")
+def check_target(path: Path | None, option: str = "--report") -> None:
+    """Raise UserError where the option names a file, and there is no folder for it."""
+    if path and not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}; create it, or name another file")
 
 
 def write(path: Path, template: str | Path, **values: Any) -> None:
@@ -32,7 +32,8 @@ def write(path: Path, template: str | Path, **values: Any) -> None:
       OSError: it cannot be written.
     """
     file = Path(__file__).parent / template  # a path that begins at the root stays as it is
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(file.parent), autoescape=True)
+    loader = jinja2.FileSystemLoader([file.parent, Path(__file__).parent])  # the second has what templates share
+    environment = jinja2.Environment(loader=loader, autoescape=True)
     write_text(path, environment.get_template(file.name).render(**values))
 
 
