@@ -1,4 +1,4 @@
-"""The shapes of characters, for captcha_sets/styles.py: filled, hollow or outlined, turned, sheared and stretched.
+"""The shapes of characters, for captcha_sets/styles.py: filled, hollow or outlined, turned, sheared, stretched, bent.
 
 pairs = glyphs(text, fonts, size, rng)      a mask for each character, and one of its outline
 """
@@ -11,8 +11,12 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 MIN_FONT_SIZE = 11  # pixels
 HOLLOW = 0.12  # share of captchas of which only the outlines of characters are drawn
-OUTLINED = 0.1  # share with an outline of another colour
+OUTLINED = 0.15  # share with an outline of another colour
+BENT = 0.25  # share of captchas in which each character is bent by itself
+BEND = 0.25, 0.15  # furthest that a corner of a bent character moves, share of its width and height
 WIDTH = 0.62  # of a character, on average, as a share of the font size
+
+BILINEAR = Image.Resampling.BILINEAR
 
 Pair = tuple[Image.Image, Image.Image | None]
 
@@ -35,6 +39,8 @@ def glyphs(text: str, fonts: list[str], size: tuple[int, int], rng: random.Rando
     for character, font_file, shape in zip(text, fonts, shapes, strict=True):
         pixels = max(MIN_FONT_SIZE, round(height * rng.uniform(1 - vary, 1)))
         pairs.append(_glyph(character, _font(font_file, pixels), pixels, shape, hollow, outlined))
+    if rng.random() < BENT:
+        pairs = [_bent(pair, rng) for pair in pairs]
     width = sum(mask.width for mask, _ in pairs)
     tallest = max(_height(mask) for mask, _ in pairs)
     scale = min(1.0, 0.98 * size[0] / width, 0.98 * size[1] / tallest)
@@ -64,7 +70,7 @@ def _scaled(mask: Image.Image, scale: float) -> Image.Image:
     if scale == 1.0:
         return mask
     size = max(2, round(mask.width * scale)), max(2, round(mask.height * scale))
-    return mask.resize(size, Image.Resampling.BILINEAR)
+    return mask.resize(size, BILINEAR)
 
 
 @functools.lru_cache(maxsize=4000)
@@ -92,11 +98,22 @@ def _glyph(
     a, b, c, d = cos / stretch, sin / stretch + slant, -sin, cos
     centre = pixels
     matrix = (a, b, centre - a * centre - b * centre, c, d, centre - c * centre - d * centre)
-    turned = filled.transform(box, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    edge = around.transform(box, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR) if outlined else None
+    turned = filled.transform(box, Image.Transform.AFFINE, matrix, BILINEAR)
+    edge = around.transform(box, Image.Transform.AFFINE, matrix, BILINEAR) if outlined else None
     left, _, right, _ = (edge or turned).getbbox() or (pixels - 2, 0, pixels + 2, 0)
     columns = (left, round(0.25 * pixels), right, round(1.75 * pixels))
     return turned.crop(columns), edge and edge.crop(columns)
+
+
+def _bent(pair: Pair, rng: random.Random) -> Pair:
+    """Move the corners of a character; the sides move inwards only, so that nothing is cut off."""
+    width, height = pair[0].size
+    across, down = BEND[0] * width, BEND[1] * height
+    corners = []  # where each corner of the result comes from: north-west, south-west, south-east, north-east
+    for x, side, y in ((0, -1, 0), (0, -1, height), (width, 1, height), (width, 1, 0)):
+        corners += [x + side * rng.uniform(0, across), y + rng.uniform(-down, down)]
+    glyph, outline = (mask and mask.transform(mask.size, Image.Transform.QUAD, corners, BILINEAR) for mask in pair)
+    return glyph, outline
 
 
 def _mask(character: str, font: ImageFont.FreeTypeFont, box: tuple[int, int], stroke: int) -> Image.Image:

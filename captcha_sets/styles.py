@@ -27,7 +27,7 @@ MESH = (8, 2)  # columns and rows in which an image is warped
 ONE_FONT = 0.75  # share of captchas with one font for all characters
 ONE_INK = 0.6  # share with one colour for all characters
 PATCHES = 0.15  # share with a ground of its own behind each character
-OVERLAPS = (0, 0, 0.05, 0.1, 0.2)  # of characters, share of their width
+OVERLAPS = (0, 0, 0.05, 0.1, 0.2, 0.3)  # of characters, share of their width
 UNEVEN = (0, 0, 0.05, 0.15)  # distance of a character from the middle line, share of the height
 SPREADS = (0, 0.2, 0.5)  # distance of a character from the middle of its gap, share of the gap
 
@@ -154,7 +154,7 @@ def _curves(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour, rng
         turns, phase = rng.uniform(0.5, 3), rng.uniform(0, math.tau)
         places = range(0, size[0] + 4, 4)
         waves = [(x, middle + height * math.sin(phase + turns * math.tau * x / size[0])) for x in places]
-        pen.line(waves, fill=colour, width=rng.choice([1, 2, 2, 3, 4]))
+        pen.line(waves, fill=colour, width=rng.choice([1, 2, 2, 3, 4, size[1] // 10]))
 
 
 def _dots(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour, rng: random.Random) -> None:
