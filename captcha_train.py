@@ -69,6 +69,7 @@ def train(config: Config, set_aside: bool = False) -> int:
             transfer.start_from(config.init_from, model, config)
         cluster.broadcast([variable.value for variable in (*model.variables, *muon.variables)], strategy)
         forward = functools.partial(captcha_model.forward, model)
+        held_out = functools.partial(captcha_data.evaluation_batches, validation, config.batch_size)
 
         with (
             Log(config, step, len(validation), chief) as log,
@@ -79,6 +80,9 @@ def train(config: Config, set_aside: bool = False) -> int:
             if step >= config.max_steps:
                 log.say(f"step {step} is reached; a larger --max_steps continues training")
                 return 0
+            if config.init_from and not step:
+                captchas, _ = captcha_model.evaluation(*captcha_model.predict(forward, held_out()), config)
+                log.say(f"before training it reads {captchas.mean():.2%} of the validation captchas")
             timed_batches = log.timed(batches)
             stopped_by = 0
             while step < config.max_steps and not stopped_by:
@@ -96,8 +100,7 @@ def train(config: Config, set_aside: bool = False) -> int:
                 values = log.averages(step, float(muon.learning_rate))
                 picture = None
                 if evaluate_now:
-                    held_out = captcha_data.evaluation_batches(validation, config.batch_size)
-                    logits, labels = captcha_model.predict(forward, held_out)
+                    logits, labels = captcha_model.predict(forward, held_out())
                     values |= checkpoints.judge(step, logits, labels)
                     picture = misread(validation, logits, config)
 

@@ -73,8 +73,14 @@ def start_from(name: str, model: keras.Model, config: Config) -> None:
             )
     trained = captcha_model.build(theirs)
     checkpoint_files.restore(metadata, trained)
+    scale = 1.0  # of the last convolution's output
     for ours, other in zip(model.layers, trained.layers, strict=True):
-        _take_over(ours, other, config, theirs)
+        if isinstance(ours, keras.layers.Conv2D):
+            scale = _take_over_convolution(ours, other)
+        elif isinstance(ours, keras.layers.BatchNormalization):
+            _take_over_normalization(ours, other, scale)
+        else:
+            _take_over_head(ours, other, config, theirs)
 
 
 def _checkpoint(name: str, config: Config) -> tuple[dict, Config]:
@@ -87,13 +93,8 @@ def _checkpoint(name: str, config: Config) -> tuple[dict, Config]:
     return checkpoints.best(dataclasses.replace(config, save_dir=str(folder)), ())
 
 
-def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Config, theirs: Config) -> None:
-    if isinstance(ours, keras.layers.Conv2D):
-        _take_over_convolution(ours, trained)
-    elif isinstance(ours, keras.layers.BatchNormalization):
-        ours.gamma.assign(trained.gamma)
-        ours.beta.assign(trained.beta)
-    elif ours.name == "classifier":
+def _take_over_head(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Config, theirs: Config) -> None:
+    if ours.name == "classifier":
         _take_over_classifier(ours, trained, classes(config), classes(theirs))
     elif ours.name == "amounts" and _counts_freely(config) and not _counts_freely(theirs):
         return  # the amounts of the other network are scaled: their sum means nothing
@@ -107,14 +108,27 @@ def _take_over(ours: keras.layers.Layer, trained: keras.layers.Layer, config: Co
         ours.bias.assign_add([math.log(trained.output.shape[1] / ours.output.shape[1])])
 
 
-def _take_over_convolution(ours: keras.layers.Layer, trained: keras.layers.Layer) -> None:
+def _take_over_convolution(ours: keras.layers.Layer, trained: keras.layers.Layer) -> float:
     """Take over a kernel, scaled to the norm of a new one.
 
     Training increases the norm of a kernel. Batch normalization hides that, but a step of the same size then rotates
     the kernel less (van Laarhoven 2017, https://arxiv.org/abs/1706.05350).
+
+    Returns:
+      The scale.
     """
     norm, trained_norm = (tf.norm(layer.kernel) for layer in (ours, trained))
-    ours.kernel.assign(trained.kernel * (norm / trained_norm))
+    scale = float(norm / trained_norm)
+    ours.kernel.assign(trained.kernel * scale)
+    return scale
+
+
+def _take_over_normalization(ours: keras.layers.Layer, trained: keras.layers.Layer, scale: float) -> None:
+    """Take over a batch normalization of inputs that are `scale` times as large."""
+    ours.gamma.assign(trained.gamma)
+    ours.beta.assign(trained.beta)
+    ours.moving_mean.assign(trained.moving_mean * scale)
+    ours.moving_variance.assign(trained.moving_variance * scale**2)
 
 
 def _take_over_classifier(

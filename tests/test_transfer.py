@@ -1,6 +1,7 @@
 """--init_from: a new network with what a trained one learnt."""
 
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,12 @@ def test_training_starts_from_the_convolutions_of_another_run(config, source, te
     for ours, theirs in normalizations:
         assert np.array_equal(ours.gamma, theirs.gamma)
         assert np.array_equal(ours.beta, theirs.beta)
+
+
+def test_before_training_it_reads_the_same_captchas_as_the_other_network(config, source, teacher):
+    images = np.random.default_rng(1).integers(0, 256, (20, config.height, config.width, 1), np.uint8)
+    ours, theirs = (np.asarray(captcha_model.forward(model, images)) for model in (started(source, config), teacher))
+    assert np.allclose(ours, theirs, atol=0.05 * theirs.std())
 
 
 def test_for_the_same_captchas_all_that_is_behind_the_convolutions_is_the_same(config, source, teacher):
@@ -216,9 +223,12 @@ def test_a_network_that_does_not_fit_is_refused(config, folder, trained_once, ch
 # The run
 
 
-def test_the_run_says_what_it_started_from(config, source, capsys):
+def test_the_run_says_what_it_started_from_and_what_that_reads_already(config, source, capsys):
     captcha_train.train(replace(config, init_from=source, max_steps=1))
-    assert f", from the weights of {source}\nstarting at step 0" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f", from the weights of {source}")
+    assert lines[1].startswith("starting at step 0")
+    assert re.fullmatch(r"before training it reads \d+\.\d\d% of the validation captchas", lines[2])
 
 
 def test_a_run_that_started_from_other_weights_resumes_from_its_own(config, folder, source):
@@ -251,5 +261,5 @@ def test_the_starter_reads_captchas_of_another_size_and_of_one_length_before_the
     transfer.start_from("starter", model, config)
     images = np.stack([np.asarray(resized(picture(text, rng), (156, 52))) for text in texts])
     labels = np.array([[int(digit) for digit in text] for text in texts])
-    captchas, _ = captcha_model.evaluation(model(images, training=True), labels, config)
-    assert captchas.mean() > 0.4
+    captchas, _ = captcha_model.evaluation(captcha_model.forward(model, images), labels, config)
+    assert captchas.mean() > 0.7
