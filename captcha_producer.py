@@ -19,6 +19,7 @@ with quiet_import(__name__):
     from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, count_of, open_manifest, set_exists
 
 from captcha_config import Config
+from captcha_runs import transfer
 from captcha_sets.draw import check_drawing, check_trusted
 from captcha_sets.importing import import_images
 from captcha_sets.pool import draw_many, is_repeatable
@@ -27,7 +28,7 @@ from captcha_sets.sheet import write_sheet
 
 FIELDS = (
     *DRAWING_FIELDS, "train_count", "validation_count", "validation_share", "images_per_shard", "workers", "images_dir",
-    "tfrecords_dir",
+    "tfrecords_dir", "init_from",
 )  # fmt: skip
 MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
 
@@ -124,8 +125,9 @@ def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Con
             " place, or set another --tfrecords_dir and --images_dir"
         )
     images = write_images([], args, config)
+    config, typed = transfer.at_image_size(config, vars(args))
     flags = {"leave_out": args.leave_out, "ignore_case": args.ignore_case}
-    return import_images(args.source, splits, config, images=images, typed=vars(args), **flags), images
+    return import_images(args.source, splits, config, images=images, typed=typed, **flags), images
 
 
 def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Config) -> tuple[list[dict], bool]:
@@ -140,8 +142,8 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    if (args.leave_out or args.ignore_case) and not args.source:
-        raise UserError("--leave-out and --ignore_case are for images of your own; name them with --source")
+    if (args.leave_out or args.ignore_case or "init_from" in args) and not args.source:
+        raise UserError("--leave-out, --ignore_case and --init_from are for imports; name a --source")
     if args.update and (args.source or args.replace):
         raise UserError("--update draws what no longer fits; leave it out with --replace and with --source")
     make = import_splits if args.source else draw_splits

@@ -130,7 +130,9 @@ def pools_of(config: Config, args: argparse.Namespace) -> list[Pool]:
         return [drawn_pool(setting, max(args.sizes), args.folder) for setting in grid(config, args.vary)]
     if args.vary:
         raise UserError("--vary draws captchas, but --source uses existing images; leave out one of them")
-    return [own_pool(args.source, config, vars(args), args.folder)]
+    started = dataclasses.replace(config, init_from=STARTER if STARTER in args.starts else "")
+    sized, typed = transfer.at_image_size(started, vars(args))
+    return [own_pool(args.source, dataclasses.replace(sized, init_from=""), typed, args.folder)]
 
 
 def trial_paces(planned: Sequence[Cell], measured: dict[str, Measurement]) -> dict[str, float]:

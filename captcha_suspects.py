@@ -194,7 +194,7 @@ def main() -> None:
         print(f"left out: {problem}")
     if len(good) < PARTS:
         raise UserError(f"{args.source}: only {len(good)} usable images; at least {PARTS} are needed")
-    config = transfer.like_network(fitted(good, config, ()), vars(args))
+    config = transfer.like_network(fitted(good, *transfer.at_image_size(config, ())), vars(args))
     config = recipe.for_own_images(config, len(good), vars(args))
     tf.get_logger().setLevel("ERROR")
     found = suspects(good, config)

@@ -59,7 +59,7 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
     folders = ("--tfrecords_dir", work / "tfrecords", "--images_dir", work / "images")
     init = () if start == "nothing" else ("--init_from", start)
     began = time.perf_counter()
-    quietly("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed)
+    quietly("captcha_producer.py", "--source", work / "mine", *folders, "--seed", seed, *init)
     quietly("captcha_train.py", *folders, "--save_dir", work / "save", "--seed", seed, *init, *options)
     seconds = time.perf_counter() - began
     share = accuracy(str(work / "save"), BASE / style.name / "held_out")

@@ -1,6 +1,7 @@
 """Start training from another network.
 
 like_network(config, typed)             the config with that network's own settings
+at_image_size(config, typed)            the config with the size of its images, for an import
 start_from(config.init_from, ...)       a new network with what that network learnt
 """
 
@@ -48,6 +49,27 @@ def like_network(config: Config, typed: Collection[str]) -> Config:
     names = [name for name in NETWORK_FIELDS if name not in typed]
     taken = {name: getattr(theirs, name) for name in names}
     return dataclasses.replace(config, **taken, count_freely=free)
+
+
+def at_image_size(config: Config, typed: Collection[str]) -> tuple[Config, set[str]]:
+    """The config with the image size of config.init_from's network, where one is named.
+
+    At another size that network reads less before the first step, because its kernels are resampled and strokes look
+    thinner or thicker to it.
+
+    Args:
+      typed: names of the fields that were typed; these stay as they are.
+    Returns:
+      The config, and the names of the fields that count as typed now.
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    if not config.init_from:
+        return config, set(typed)
+    _, theirs = _checkpoint(config.init_from, config)
+    size = {name: getattr(theirs, name) for name in ("width", "height")}
+    untyped = {name: pixels for name, pixels in size.items() if name not in typed}
+    return dataclasses.replace(config, **untyped), {*typed, *size}
 
 
 def _counts_freely(config: Config) -> bool:

@@ -133,6 +133,29 @@ def test_a_width_or_a_height_that_is_typed_keeps_the_proportion(pictures, config
     assert (found["width"], found["height"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["starter"], (192, 64)),
+        (["letters"], (100, 60)),
+        (["starter", "--width", 100], (100, 64)),
+    ],
+)
+def test_with_a_network_to_start_from_the_size_is_that_of_its_images(pictures, tmp_path, words, expected):
+    pictures(LABELS)
+    done = run("captcha_producer.py", "--source", "mine", "--init_from", *words, cwd=tmp_path)
+    assert f"imported at {expected[0]}x{expected[1]}\n" in done.stdout, done.stderr
+
+
+def test_a_network_that_does_not_exist_is_refused_before_anything_is_written(pictures, tmp_path):
+    pictures(LABELS)
+    before = files(tmp_path)
+    done = run("captcha_producer.py", "--source", "mine", "--init_from", "start", cwd=tmp_path)
+    (line,) = errors(done.stderr)
+    assert line.startswith("captcha_producer.py: error: init_from: start is neither a folder")
+    assert (done.returncode, files(tmp_path)) == (2, before)
+
+
 def test_square_images_stay_square_at_any_width(pictures, config):
     source = pictures(LABELS, (21, 21))
     for width in (51, 59, 97):
@@ -268,7 +291,7 @@ def test_where_case_is_ignored_labels_take_the_case_of_the_characters_that_were_
 def test_ignoring_case_is_for_imports_alone(tmp_path):
     done = run("captcha_producer.py", "--ignore_case", cwd=tmp_path)
     assert errors(done.stderr) == [
-        "captcha_producer.py: error: --leave-out and --ignore_case are for images of your own; name them with --source"
+        "captcha_producer.py: error: --leave-out, --ignore_case and --init_from are for imports; name a --source"
     ]
     assert (done.returncode, files(tmp_path)) == (2, {})
 

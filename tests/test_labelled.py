@@ -94,7 +94,7 @@ def test_files_that_cannot_be_used_are_left_out_when_asked(mine, tmp_path):
 def test_leave_out_is_for_imports_alone(tmp_path):
     done = run("captcha_producer.py", "--leave-out", cwd=tmp_path)
     assert errors(done.stderr) == [
-        "captcha_producer.py: error: --leave-out and --ignore_case are for images of your own; name them with --source"
+        "captcha_producer.py: error: --leave-out, --ignore_case and --init_from are for imports; name a --source"
     ]
     assert files(tmp_path) == {}
 
