@@ -9,14 +9,8 @@ characters, the length, the size. Each is compared with the checkpoint on valida
 """
 
 import argparse
-import hashlib
 import itertools
-import json
 import shutil
-import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +22,9 @@ with quiet_import(__name__):
 
 import captcha_model
 from captcha_config import Config
-from captcha_predict import DESCRIPTION, FORMAT, MODEL, Reader
+from captcha_predict import FORMAT
 from captcha_runs import checkpoint_files, checkpoints, log, metrics
+from captcha_runs.formats import FORMATS
 from captcha_sets.files import lock, staging, sync
 from captcha_sets.labelled import labelled_images, png_files
 from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, manifest_for_model
@@ -45,7 +40,6 @@ COMPARED = 1000  # captchas
 MAX_LOST = 0.002  # how much lower the captcha accuracy of an 8-bit network may be
 TIE = 1e-3  # logits closer than this count as equal: another order of adding float32 numbers may swap them
 ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
-SAMPLES = 200  # captchas from which the 8-bit network learns the ranges of its numbers
 
 
 def export(
@@ -181,69 +175,6 @@ def _replace(new: Path, path: Path) -> None:
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     sync(path.parent)
-
-
-def _write_litert(model: keras.Model, path: Path, description: dict, images: np.ndarray, bits: int = 32) -> None:
-    """A .tflite file. As TensorFlow's own metadata tools do, the description is packed behind the network, as a zip."""
-    with tempfile.TemporaryDirectory() as saved:
-        model.export(saved, format="tf_saved_model", verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        if bits == 8:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([image[None]] for image in images[:SAMPLES])
-        network = converter.convert()
-    path.write_bytes(network)
-    described = description | {"bytes": len(network), "sha256": hashlib.sha256(network).hexdigest()}
-    with zipfile.ZipFile(path, "a") as packed:
-        packed.writestr(zipfile.ZipInfo(DESCRIPTION), json.dumps(described, ensure_ascii=False))
-
-
-def _write_int8(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
-    _write_litert(model, path, description, images, bits=8)
-
-
-def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
-    return Reader(path).logits(images)
-
-
-def _write_onnx(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
-    """An .onnx file; the description is in its metadata_props."""
-    import onnx
-
-    model(images[:1])  # Keras exports to ONNX only what was called before
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of NumPy, about the converter
-        model.export(path, format="onnx", verbose=False)
-    network = onnx.load(path)
-    onnx.helper.set_model_props(network, {DESCRIPTION: json.dumps(description, ensure_ascii=False)})
-    onnx.save(network, path)
-
-
-def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(path).run(None, {"pixels": images})[0]
-
-
-def _write_saved_model(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
-    """A SavedModel; the description is in assets.extra, the folder that the format reserves for such files."""
-    model.export(path, format="tf_saved_model", verbose=False)
-    (path / "assets.extra").mkdir()
-    (path / "assets.extra" / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
-
-
-def _run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
-    network = tf.saved_model.load(str(path))  # it holds the variables, and so has to stay
-    return network.serve(images).numpy()
-
-
-# name: (the file, what writes it, what reads images with it through its own runtime)
-FORMATS: dict[str, tuple[str, Callable, Callable]] = {
-    "litert": (MODEL, _write_litert, _run_litert),
-    "int8": ("model.int8.tflite", _write_int8, _run_litert),
-    "onnx": ("model.onnx", _write_onnx, _run_onnx),
-    "saved_model": (checkpoint_files.SAVED_MODEL, _write_saved_model, _run_saved_model),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

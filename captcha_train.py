@@ -24,7 +24,8 @@ import captcha_model
 from captcha_config import Config
 from captcha_runs import cluster, optimizer, recipe, transfer
 from captcha_runs.checkpoints import Checkpoints
-from captcha_runs.log import Log, introduction, misread, summary
+from captcha_runs.log import Log
+from captcha_runs.messages import introduction, misread, summary
 from captcha_runs.verdict import verdict
 from captcha_sets.draw import TRAIN, check_trusted
 from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest

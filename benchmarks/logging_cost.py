@@ -26,7 +26,8 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_runs import optimizer
-from captcha_runs.log import Log, misread
+from captcha_runs.log import Log
+from captcha_runs.messages import misread
 from captcha_sets.manifest import SPLITS, like_sets, read_manifest
 
 import keras

@@ -5,7 +5,7 @@ with Log(config, step, count, chief) as log:
     log.add(loss, gradient_norm)            the measures of one step
     values = log.averages(step, rate)       the means since the last report, and the rates
     log.report(step, values, ...)           to the terminal, log.jsonl and TensorBoard
-introduction(config, ...), summary(...)     what the trainer says at its start and at its end
+read(folder)                            the reports of a run
 
 On a machine that is not the chief only `say` has an effect. A report that cannot be written stops no training.
 """
@@ -18,17 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
-from captcha_predict.images import open_image
-from captcha_runs.checkpoint_files import BEST
-from captcha_sets.draw import TRAIN, is_own
 from captcha_sets.files import reason
-from captcha_sets.manifest import VALIDATION
-from captcha_sets.replace import belongs
-from captcha_sets.sheet import COLUMNS, ROWS, contact_sheet
 
 import keras
 import numpy as np
@@ -39,7 +31,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINES = "log.jsonl"
 UNREAD = 100  # steps whose loss may wait to be read
-MISREAD = COLUMNS * ROWS  # captchas in the picture of what was misread
 
 
 class Log:
@@ -185,23 +176,6 @@ class Log:
         return self._writer
 
 
-def misread(records: np.ndarray, logits: np.ndarray, config: Config) -> Image.Image | None:
-    """A picture of the first captchas that were read incorrectly, each with the caption "truth > prediction", or None.
-
-    Args:
-      records: of a split, as captcha_data.open_pixels returns them.
-      logits: float32 [count, length, classes].
-    """
-    correct, _ = captcha_model.evaluation(logits, records["labels"], config)
-    wrong = np.flatnonzero(~correct)[:MISREAD]
-    if not wrong.size:
-        return None
-    predicted, _ = decode(probabilities(logits[wrong], config), config)
-    names, pairs = classes(config), zip(records["labels"][wrong], predicted, strict=True)
-    captions = [" > ".join("".join(names[label] for label in labels) for labels in pair) for pair in pairs]
-    return contact_sheet([open_image(image) for image in records["image"][wrong]], COLUMNS, captions)
-
-
 def _append(path: Path, entry: dict) -> None:
     with open(path, "a+b") as file:
         if file.tell():
@@ -229,33 +203,3 @@ def read(folder: Path) -> list[dict]:
             entries.pop()
         entries.append(entry)
     return entries
-
-
-def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, step: int, cycle_start: int) -> str:
-    """What is about to be trained, and from where."""
-    images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
-    what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
-    if config.init_from and not step:
-        what += f", from the weights of {config.init_from}"
-    if 0 < step == cycle_start < config.max_steps:
-        where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
-    else:
-        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"
-    return f"{what}\n{where} {config.max_steps}"
-
-
-def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
-    """The result, and what one may want to do next."""
-    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
-    if not is_own(config.drawer) and manifest["source"] is None:
-        captchas += f" --drawer {config.drawer}"
-    rows = [
-        ("steps", f"{step}, in {seconds:.0f} s of training"),
-        ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
-        ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
-        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir} {captchas}"),
-    ]
-    if belongs(VALIDATION, config):
-        rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
-    rows.append(("", f"tensorboard --logdir {config.save_dir}"))
-    return "\n".join(f"{name:<5}  {text}" for name, text in rows)

@@ -27,8 +27,8 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
     """Write the page.
 
     Args:
-      scored: as captcha_evaluate.score returns it.
-      gallery: as captcha_evaluate.gallery returns it.
+      scored: as scores.score returns it.
+      gallery: as scores.gallery returns it.
       config: that the network was trained with.
       entries: of its training, as log.read returns them; may be empty.
     Raises:

@@ -12,6 +12,7 @@ import captcha_predict
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_producer import produce
+from captcha_runs import scores
 from captcha_sets.draw import draw
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pool import draw_many, is_repeatable
@@ -383,7 +384,7 @@ def test_a_report_shows_the_captchas_that_were_scored_although_they_cannot_be_dr
     config = Config(save_dir=str(tmp_path / "save"), drawer=module(STOCK), workers=1)
     assert not is_repeatable(captcha_evaluate.FRESH, config)
     results = captcha_evaluate.predict(config, fresh=60, model="digits", typed={"drawer"})
-    misread, uncertain = captcha_evaluate.gallery(results).values()
+    misread, uncertain = scores.gallery(results).values()
     assert len(uncertain) == 20
     for entry in misread + uncertain:
         read = captcha_predict.read(entry["image"], model="digits", details=True)

@@ -13,7 +13,7 @@ import captcha_model
 import captcha_train
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_runs import checkpoint_files
+from captcha_runs import checkpoint_files, scores
 from captcha_runs.checkpoint_files import BEST
 from captcha_sets.draw import draw
 from captcha_sets.manifest import VALIDATION, read_manifest
@@ -33,7 +33,7 @@ def network(drawn, tmp_path_factory):
 
 
 def score(config, *args, **kwargs):
-    return captcha_evaluate.score(captcha_evaluate.predict(config, *args, **kwargs))
+    return scores.score(captcha_evaluate.predict(config, *args, **kwargs))
 
 
 def restored(config, channels=1):
@@ -99,9 +99,9 @@ def test_a_checkpoint_and_its_export_score_the_same(network):
 
 def test_the_gallery_shows_what_was_misread_and_what_was_least_certain(network):
     results = captcha_evaluate.predict(network)
-    misread, uncertain = captcha_evaluate.gallery(results).values()
+    misread, uncertain = scores.gallery(results).values()
     wrong = int((~results.correct).sum())
-    assert len(misread) == min(wrong, captcha_evaluate.MAX_MISREAD)
+    assert len(misread) == min(wrong, scores.MAX_MISREAD)
     assert all(entry["truth"] != entry["prediction"] for entry in misread)
     assert all(entry["truth"] == entry["prediction"] for entry in uncertain)
     for entries, most_certain_first in ((misread, True), (uncertain, False)):

@@ -20,7 +20,7 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.decode import alphabets, classes, decode, probabilities
 from captcha_producer import produce
-from captcha_runs import checkpoint_files, checkpoints
+from captcha_runs import checkpoint_files, checkpoints, scores
 from captcha_sets.draw import draw
 from captcha_sets.files import read_checksummed, write_checksummed
 from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest
@@ -373,18 +373,18 @@ def test_the_report_of_a_network_of_one_length_has_no_such_table(trained):
 def test_a_text_that_is_read_too_short_is_confused_with_the_end(easy):
     labels = np.array([[0, 1], [1, 2]])
     logits = np.eye(3, dtype=np.float32)[[[0, 2], [1, 0]]] * 9
-    results = captcha_evaluate.Results(logits, labels, lambda indices: [], easy, "model", "source")
-    assert sorted(captcha_evaluate.score(results)["confusions"]) == [["", "0", 1], ["1", "", 1]]
+    results = scores.Results(logits, labels, lambda indices: [], easy, "model", "source")
+    assert sorted(scores.score(results)["confusions"]) == [["", "0", 1], ["1", "", 1]]
 
 
 def test_the_report_calls_the_end_by_its_name(easy, tmp_path):
     labels = np.array([[0, 1], [1, 2]])
     logits = np.eye(3, dtype=np.float32)[[[0, 2], [1, 0]]] * 9
     images = [draw(i, "own", easy)[1] for i in range(2)]
-    results = captcha_evaluate.Results(
+    results = scores.Results(
         logits, labels, lambda indices: [images[i] for i in indices], easy, f"{tmp_path}/model", "source"
     )
-    captcha_evaluate.write_report(tmp_path / "report.html", captcha_evaluate.score(results), results)
+    captcha_evaluate.write_report(tmp_path / "report.html", scores.score(results), results)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<tr><td>1</td><td>(end)</td><td>1</td></tr>" in page
     assert "<tr><td>(end)</td><td>0</td><td>1</td></tr>" in page
@@ -393,8 +393,8 @@ def test_the_report_calls_the_end_by_its_name(easy, tmp_path):
 
 def test_a_position_that_no_captcha_has_has_no_accuracy():
     logits, labels = predicted("01", "012"), predicted("01", "012").argmax(axis=-1)
-    results = captcha_evaluate.Results(logits, labels, lambda indices: [], VARYING, "model", "source")
-    scored = captcha_evaluate.score(results)
+    results = scores.Results(logits, labels, lambda indices: [], VARYING, "model", "source")
+    scored = scores.score(results)
     assert scored["by_position"] == [1.0, 1.0, 1.0, None]
     assert list(scored["by_length"]) == [2, 3]
 

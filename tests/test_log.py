@@ -15,7 +15,7 @@ from pathlib import Path
 import captcha_data
 import captcha_train
 from captcha_config import Config
-from captcha_runs import log
+from captcha_runs import log, messages
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.sheet import GAP
 
@@ -172,8 +172,8 @@ def test_on_a_terminal_a_bar_shows_the_step_and_the_measures(config, folder):
 def test_the_picture_shows_what_is_not_correct(config):
     records = captcha_data.open_pixels(read_manifest(VALIDATION, config), config)
     logits = np.eye(4, dtype=np.float32)[records["labels"]]
-    assert log.misread(records, logits, config) is None
+    assert messages.misread(records, logits, config) is None
     logits[5] = np.roll(logits[5], 1, axis=-1)
-    picture = log.misread(records, logits, config)
+    picture = messages.misread(records, logits, config)
     shown = np.asarray(picture.convert("L"))[GAP : GAP + config.height, GAP : GAP + config.width]
     assert np.array_equal(shown, records["image"][5, ..., 0])

@@ -4,12 +4,11 @@ import functools
 from dataclasses import replace
 
 import captcha_data
-import captcha_evaluate
 import captcha_export
 import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_runs import log
+from captcha_runs import messages, scores
 from captcha_runs.checkpoints import Checkpoints
 from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
 from captcha_sets.pixels import grey
@@ -217,10 +216,10 @@ def test_the_trainer_the_log_the_evaluation_and_the_export_mean_the_same_by_corr
     logits = np.eye(4, dtype=np.float32)[records["labels"]]
     manifests = {split: read_manifest(split, config) for split in SPLITS}
     assert Checkpoints(config, manifests).judge(1, logits, records["labels"])["captcha_accuracy"] == 34 / 37
-    assert log.misread(records, logits, config).height < 2 * 32 + 3 * 20  # one row of three
-    results = captcha_evaluate.Results(logits, records["labels"], lambda indices: [], config, "model", "source")
-    assert captcha_evaluate.score(results)["captcha_accuracy"] == 34 / 37
-    assert captcha_evaluate.score(results)["character_accuracy"] == 34 / 37
+    assert messages.misread(records, logits, config).height < 2 * 32 + 3 * 20  # one row of three
+    results = scores.Results(logits, records["labels"], lambda indices: [], config, "model", "source")
+    assert scores.score(results)["captcha_accuracy"] == 34 / 37
+    assert scores.score(results)["character_accuracy"] == 34 / 37
 
 
 def test_the_8_bit_export_is_compared_by_what_is_correct(monkeypatch):

@@ -1,0 +1,64 @@
+"""What the trainer says at its start and at its end, and a picture of what the network misread."""
+
+import captcha_model
+from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.images import open_image
+from captcha_runs.checkpoint_files import BEST
+from captcha_sets.draw import TRAIN, is_own
+from captcha_sets.manifest import VALIDATION
+from captcha_sets.replace import belongs
+from captcha_sets.sheet import COLUMNS, ROWS, contact_sheet
+
+import keras
+import numpy as np
+from PIL import Image
+
+MISREAD = COLUMNS * ROWS  # captchas in the picture of what was misread
+
+
+def introduction(config: Config, manifests: dict, model: keras.Model, devices: str, step: int, cycle_start: int) -> str:
+    """What is about to be trained, and from where."""
+    images = "on-the-fly" if config.on_the_fly else manifests[TRAIN]["count"]
+    what = f"{images} images of {config.width}x{config.height}, {model.count_params()} weights, on {devices}"
+    if config.init_from and not step:
+        what += f", from the weights of {config.init_from}"
+    if 0 < step == cycle_start < config.max_steps:
+        where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
+    else:
+        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"
+    return f"{what}\n{where} {config.max_steps}"
+
+
+def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
+    """The result, and what one may want to do next."""
+    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
+    if not is_own(config.drawer) and manifest["source"] is None:
+        captchas += f" --drawer {config.drawer}"
+    rows = [
+        ("steps", f"{step}, in {seconds:.0f} s of training"),
+        ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
+        ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
+        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir} {captchas}"),
+    ]
+    if belongs(VALIDATION, config):
+        rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
+    rows.append(("", f"tensorboard --logdir {config.save_dir}"))
+    return "\n".join(f"{name:<5}  {text}" for name, text in rows)
+
+
+def misread(records: np.ndarray, logits: np.ndarray, config: Config) -> Image.Image | None:
+    """A picture of the first captchas that were read incorrectly, each with the caption "truth > prediction", or None.
+
+    Args:
+      records: of a split, as captcha_data.open_pixels returns them.
+      logits: float32 [count, length, classes].
+    """
+    correct, _ = captcha_model.evaluation(logits, records["labels"], config)
+    wrong = np.flatnonzero(~correct)[:MISREAD]
+    if not wrong.size:
+        return None
+    predicted, _ = decode(probabilities(logits[wrong], config), config)
+    names, pairs = classes(config), zip(records["labels"][wrong], predicted, strict=True)
+    captions = [" > ".join("".join(names[label] for label in labels) for labels in pair) for pair in pairs]
+    return contact_sheet([open_image(image) for image in records["image"][wrong]], COLUMNS, captions)

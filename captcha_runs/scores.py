@@ -1,0 +1,134 @@
+"""What a network predicts for a set of captchas, measured.
+
+results = Results(logits, labels, ...)
+score(results)                          accuracies, calibration, confusions, as plain values
+gallery(results)                        captchas to look at: misread, uncertain
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import captcha_model
+from captcha_config import Config
+from captcha_predict.decode import classes, decode, probabilities
+from captcha_runs import metrics
+
+import numpy as np
+from PIL import Image
+
+MAX_MISREAD, MAX_UNCERTAIN = 40, 20  # captchas that the report shows
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a network predicts for a set of captchas."""
+
+    logits: np.ndarray  # float32 [count, length, classes], calibrated
+    labels: np.ndarray  # int32 [count, length]
+    images: Callable[[Sequence[int]], list[Image.Image]]  # from indices to captchas
+    config: Config  # that the network was trained with
+    model: str  # the network's file
+    source: str  # where the captchas are from, in words
+    look: Callable[[np.ndarray], np.ndarray] | None = None  # images → position weights; an exported model gives none
+
+    @functools.cached_property
+    def correct(self) -> np.ndarray:
+        """bool [count]: which captchas are read correctly."""
+        return captcha_model.evaluation(self.logits, self.labels, self.config)[0]
+
+    @functools.cached_property
+    def correct_characters(self) -> np.ma.MaskedArray:
+        """bool [count, length], masked as by captcha_model.evaluation."""
+        return captcha_model.evaluation(self.logits, self.labels, self.config)[1]
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """float32 [count, length, classes]."""
+        return probabilities(self.logits, self.config)
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        """int [count, length]: the predicted labels."""
+        return decode(self.probabilities, self.config)[0]
+
+    @functools.cached_property
+    def confidence(self) -> np.ndarray:
+        """float32 [count]: the network's probability that the predicted text is correct."""
+        return decode(self.probabilities, self.config)[1]
+
+
+def score(results: Results) -> dict:
+    """The measures, as plain values.
+
+    Returns:
+      captcha_accuracy and character_accuracy (0 to 1), interval (of the former, 95 %), calibration_error (0 to 1),
+      calibration and thresholds (see captcha_runs.metrics), by_position and by_character (accuracies of characters;
+      None at a position that no captcha has), by_length (captcha accuracy),
+      confusions ([truth, prediction, count], the most frequent first), count, source, model.
+    """
+    correct, names = results.correct, classes(results.config)
+    labels, wrong = results.labels, ~results.correct_characters.filled(True)
+    confusions = collections.Counter(zip(labels[wrong].tolist(), results.predicted[wrong].tolist(), strict=True))
+    by_character = {
+        character: float(results.correct_characters[labels == label].mean())
+        for label, character in enumerate(results.config.characters)
+        if (labels == label).any()
+    }
+    return {
+        "captcha_accuracy": float(correct.mean()),
+        "character_accuracy": float(results.correct_characters.mean()),
+        "interval": metrics.wilson_interval(int(correct.sum()), len(correct)),
+        "calibration_error": metrics.calibration_error(results.confidence, correct),
+        "calibration": metrics.calibration(results.confidence, correct),
+        "thresholds": metrics.thresholds(results.confidence, correct),
+        "by_position": results.correct_characters.mean(axis=0).tolist(),
+        "by_length": _by_length(results),
+        "by_character": by_character,
+        "confusions": [[names[a], names[b], count] for (a, b), count in confusions.most_common()],
+        "count": len(correct),
+        "source": results.source,
+        "model": results.model,
+    }
+
+
+def _by_length(results: Results) -> dict[int, dict]:
+    """For each length of a captcha: how many have it, and the share of these that is correct."""
+    lengths = (results.labels < len(results.config.characters)).sum(axis=-1)
+    parts = {length: results.correct[lengths == length] for length in results.config.lengths}
+    return {
+        length: {"count": len(part), "captcha_accuracy": float(part.mean())}
+        for length, part in parts.items()
+        if len(part)
+    }
+
+
+def gallery(results: Results) -> dict[str, list[dict]]:
+    """Captchas to look at, by heading: truth, prediction, confidence, probabilities of what was predicted, image;
+    of a checkpoint also weights, float32 [length, columns]."""
+    by_confidence = np.argsort(results.confidence, kind="stable")
+    wrong = by_confidence[~results.correct[by_confidence]][::-1]
+    misread = wrong[:MAX_MISREAD]
+    uncertain = by_confidence[results.correct[by_confidence]][:MAX_UNCERTAIN]
+    images = results.images([*misread, *uncertain])
+    entries = [_entry(results, *pair) for pair in zip([*misread, *uncertain], images, strict=True)]
+    if results.look and entries:
+        weights = results.look(np.stack([np.asarray(image) for image in images]))
+        entries = [{**entry, "weights": of_image} for entry, of_image in zip(entries, weights, strict=True)]
+    return {
+        f"Misread, the most certain first ({len(misread)} of {len(wrong)})": entries[: len(misread)],
+        "Read correctly, the least certain first": entries[len(misread) :],
+    }
+
+
+def _entry(results: Results, index: int, image: Image.Image) -> dict:
+    names, texts = classes(results.config), (results.labels[index], results.predicted[index])
+    truth, prediction = ("".join(names[label] for label in labels) for labels in texts)
+    return {
+        "truth": truth,
+        "prediction": prediction,
+        "confidence": float(results.confidence[index]),
+        "probabilities": results.probabilities[index].max(axis=-1)[: len(prediction)].tolist(),
+        "image": image,
+    }
