@@ -41,7 +41,7 @@ class Config:
     # The captcha
     characters: str = option("0123456789", "characters of a captcha, in the order of their labels")
     length: int = option(4, "characters in a captcha", 1, MAX_LENGTH)
-    min_length: int = option(0, "fewest characters, where lengths vary; 0: all have length", 0, MAX_LENGTH)
+    min_length: int = option(0, "smallest length, where lengths vary; 0: all have length", 0, MAX_LENGTH)
     width: int = option(128, "image width, pixels", MIN_PIXELS, MAX_PIXELS)
     height: int = option(64, "image height, pixels", MIN_PIXELS, MAX_PIXELS)
     seed: int = option(1, "decides every pixel, every batch and every weight", 0, 2**31 - 1)
@@ -51,12 +51,12 @@ class Config:
     fonts: tuple[str, ...] = drawing_option((), "TrueType font files; none: the captcha library's own")
     font_sizes: tuple[int, ...] = drawing_option((40,), "font sizes, pixels", 4, 1024)
     canvas_sizes: tuple[str, ...] = drawing_option(
-        (), "sizes to draw at, such as 160x60, before resizing to width and height; none: these"
+        (), "sizes to draw at, such as 160x60; images are then resized; none: width x height"
     )
     oversample_characters: str = drawing_option("", "characters that make up half of the training split's text")
-    bg_color: tuple[int, ...] = drawing_option((), "background: red, green, blue; none: pale, at random", 0, 255)
+    bg_color: tuple[int, ...] = drawing_option((), "background: red, green, blue; none: a random pale colour", 0, 255)
     fg_color: tuple[int, ...] = drawing_option(
-        (), "ink: red, green, blue, and opacity where it is not 255; none: darker, at random", 0, 255
+        (), "ink: red, green, blue, and opacity if it is not 255; none: a random darker colour", 0, 255
     )
     noise_dots: int = drawing_option(30, "dots of noise", 0, 10_000)
     noise_dot_width: int = drawing_option(3, "width of a dot, pixels", 1, 100)
@@ -68,7 +68,9 @@ class Config:
     character_offset_dy: tuple[int, ...] = drawing_option((0, 6), "blank rows above, which 0.7.1 crops", 0, 256)
     character_warp_dx: tuple[float, ...] = drawing_option((0.1, 0.3), "horizontal warp, share of the width", 0.0, 2.0)
     character_warp_dy: tuple[float, ...] = drawing_option((0.2, 0.3), "vertical warp, share of the height", 0.0, 2.0)
-    word_space_probability: float = drawing_option(0.5, "share of characters without a space before them", 0.0, 1.0)
+    word_space_probability: float = drawing_option(
+        0.5, "probability that no space is drawn before a character", 0.0, 1.0
+    )
     word_offset_dx: float = drawing_option(0.25, "largest overlap, share of the characters' mean width", 0.0, 1.0)
     lookup_table: tuple[int, ...] = drawing_option(
         (), "opacity of the ink for each of 256 levels; none: the captcha library's own", 0, 2**16
@@ -93,14 +95,16 @@ class Config:
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)
     input_downsampling: bool = option(True, "halve the image first; off: slower steps, better at telling O from 0")
     head_units: tuple[int, ...] = option(
-        (16, 64), "two numbers: filters that locate characters, and units that classify them", 1, 4096
+        (16, 64), "two numbers: filters that locate characters, and features of each column", 1, 4096
     )
     count_freely: bool = option(
-        False, "locate characters without scaling their number to the length; so it always is where lengths vary"
+        False, "do not scale the number of characters found to length; always so where lengths vary"
     )
     input_color: bool = option(False, "see images in colour; off: in grey")
     one_alphabet: bool = option(
-        False, "when reading, expect digits, lower case, upper case, or a mixture of them in all of a text", free=True
+        False,
+        "when reading, use a prior: a text is all digits, lower case, upper case, or a mixture, each equally likely",
+        free=True,
     )
     label_smoothing: float = option(0.05, "share of a label that is spread over all characters", 0.0, 0.5)
 
@@ -108,13 +112,18 @@ class Config:
     automatic: bool = option(
         True, "for imported images, choose max_steps, shift, rotate, zoom and learning_rate", free=True
     )
-    init_from: str = option("", "the network to start from: a save folder, or digits, letters, capitals, starter")
-    batch_size: int = option(64, "images in a step, over all devices", 1, 65536)
+    init_from: str = option(
+        "",
+        "the network to start from (an import takes its image size): a save folder, digits, letters, capitals, starter",
+    )
+    batch_size: int = option(64, "global batch size: images in a step, over all devices", 1, 65536)
     max_steps: int = option(1000, "steps to train for; the learning rate reaches zero at the last", 1, 10**8)
-    learning_rate: float = option(8e-3, "largest learning rate, reached after the warm-up", 1e-7, 1.0)
+    learning_rate: float = option(8e-3, "peak learning rate, after the warm-up", 1e-7, 1.0)
     warmup_steps: int = option(20, "steps in which the learning rate rises from zero", 0, 10**6)
     weight_decay: float = option(0.01, "weight decay of matrices and kernels", 0.0, 1.0)
-    precision: str = option("float32", f"what layers compute in: {', '.join(PRECISIONS)}; the last two are for GPUs")
+    precision: str = option(
+        "float32", f"compute dtype of the layers: {', '.join(PRECISIONS)}; the last two are for GPUs"
+    )
     xla: bool = option(False, "compile the step with XLA; for one GPU, where it can be faster")
 
     # Checkpoints

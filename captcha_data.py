@@ -136,7 +136,7 @@ def on_the_fly_batches(
         )
     if not manifest["repeatable"]:
         raise UserError(
-            f"on_the_fly: {config.drawer} does not draw the same captcha twice, so that a run could not be resumed;"
+            f"on_the_fly: {config.drawer} is not deterministic, so a stopped run could not be resumed;"
             " leave out --on_the_fly"
         )
     part = part or tf.distribute.InputContext()

@@ -1,4 +1,4 @@
-"""Score the best checkpoint, or an exported model, on the validation split or on captchas drawn for the purpose.
+"""Score the best checkpoint, or an exported model, on the validation split or on newly drawn captchas.
 
 python captcha_evaluate.py
 python captcha_evaluate.py --fresh 20000 --seed 7
@@ -160,7 +160,7 @@ def print_score(scored: dict) -> None:
         for length, part in scored["by_length"].items():
             table.add_row(str(length), f"{part['captcha_accuracy']:.2%}", str(part["count"]))
         print_table(table)
-    table = Table("read if confidence is at least", "share read", "correct of those")
+    table = Table("confidence at least", "share of captchas", "accuracy on these")
     for row in scored["thresholds"]:
         table.add_row(f"{row['threshold']:.4f}", f"{row['share_read']:.2%}", f"{row['accuracy']:.2%}")
     print_table(table)

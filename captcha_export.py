@@ -1,7 +1,7 @@
-"""Convert the best checkpoint into a file for other programs: LiteRT, LiteRT of 8 bits, ONNX, a SavedModel.
+"""Convert the best checkpoint into a file for other programs: LiteRT, int8-quantized LiteRT, ONNX, a SavedModel.
 
     python captcha_export.py --formats litert int8 onnx saved_model
-    python captcha_export.py --calibrate_on my_images       confidence as it is right for these labelled images
+    python captcha_export.py --calibrate_on my_images       calibrate the confidence on these labelled images
 
 Each takes raw pixels, uint8 [batch, height, width, 3], and gives calibrated logits, float32 [batch, length, classes]:
 their softmax is the probability of each character at each position. Each holds a description of its captcha: the
@@ -181,7 +181,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["litert"], help="default: litert")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with the weights for --init_from")
     parser.add_argument(
-        "--calibrate_on", type=Path, metavar="SOURCE", help="labelled images for which the confidence should be right"
+        "--calibrate_on", type=Path, metavar="SOURCE", help="labelled images to calibrate the confidence on"
     )
 
 

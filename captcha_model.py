@@ -1,7 +1,7 @@
-"""The network and its measures.
+"""The network, its loss and its metrics.
 
-logits = inference(images, config)      images → a score for each character at each position
-loss(logits, labels)                    what training minimizes, for each captcha
+logits = inference(images, config)      images → logits for each position
+loss(logits, labels)                    the loss of each captcha
 evaluation(logits, labels, config)      which captchas, and which characters, are correct
 logits, labels = predict(forward, ...)  the network's logits for many batches
 """
@@ -28,7 +28,7 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
       pool_first: whether pooling comes before normalization, which then has a quarter of the values to process: this
         saves a third of a training step. The other order lets a converter fold normalization into the convolution.
     Returns:
-      logits: float32 [batch, length, classes]. Where lengths vary, the last class is "nothing": no character there.
+      logits: float32 [batch, length, classes]. Where lengths vary, the last class is the end: no character there.
     """
     x = ops.cast(images, "float32") if config.input_color else grey(images)
     mean, variance = ops.moments(x, axes=(1, 2, 3), keepdims=True)
@@ -145,10 +145,10 @@ def evaluation(logits: np.ndarray, labels: np.ndarray, config: Config) -> tuple[
       captchas: bool [batch], True where every character is correct.
       characters: bool [batch, length]; masked where neither the captcha nor the prediction has a character.
     """
-    labels, nothing = np.asarray(labels), len(config.characters)
+    labels, end = np.asarray(labels), len(config.characters)
     predicted, _ = decode(probabilities(np.asarray(logits), config), config)
     characters = predicted == labels
-    return characters.all(axis=-1), np.ma.array(characters, mask=(predicted == nothing) & (labels == nothing))
+    return characters.all(axis=-1), np.ma.array(characters, mask=(predicted == end) & (labels == end))
 
 
 @tf.function(reduce_retracing=True)

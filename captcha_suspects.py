@@ -92,8 +92,8 @@ def _opened(good: list[LabelledImage], config: Config) -> tuple[np.ndarray, np.n
 def _log_probability(labels: np.ndarray, predicted: np.ndarray, config: Config) -> np.ndarray:
     """ln of the probability of these labels, float [count]: of the characters, and of the end where lengths vary."""
     of_labels = np.take_along_axis(predicted, labels[..., None], axis=-1)[..., 0]  # [count, length]
-    nothing = labels == len(config.characters)
-    after_the_end = nothing & (np.cumsum(nothing, axis=-1) > 1)
+    end = labels == len(config.characters)
+    after_the_end = end & (np.cumsum(end, axis=-1) > 1)
     return np.log(np.where(after_the_end, 1.0, of_labels).clip(1e-30)).sum(axis=-1)
 
 

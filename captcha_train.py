@@ -83,7 +83,7 @@ def train(config: Config, set_aside: bool = False) -> int:
                 return 0
             if config.init_from and not step:
                 captchas, _ = captcha_model.evaluation(*captcha_model.predict(forward, held_out()), config)
-                log.say(f"before training it reads {captchas.mean():.2%} of the validation captchas")
+                log.say(f"before training: captcha accuracy {captchas.mean():.2%} on the validation split")
             timed_batches = log.timed(batches)
             stopped_by = 0
             while step < config.max_steps and not stopped_by:

@@ -4,8 +4,8 @@ p = probabilities(logits, captcha)          of each class at each position
 labels, confidence = decode(p, captcha)     the text, as labels, and the probability that all of it is correct
 
 `captcha` is anything with the attributes characters, min_length and one_alphabet: a Reader, or the trainer's Config.
-Where lengths vary (min_length is not 0) there is one class more, the last: nothing. The text ends at the first position
-where it is the most probable.
+Where lengths vary (min_length is not 0) there is one extra class, the last: the end. The text ends at the first
+position where it is the most probable.
 """
 
 import functools
@@ -19,12 +19,12 @@ LEAST = 1e-12  # smaller probabilities count as this one, so that logarithms are
 
 
 def classes(captcha: Any) -> tuple[str, ...]:
-    """What the network tells apart: the characters, and, where lengths vary, nothing, written ""."""
+    """The classes: the characters and, where lengths vary, the end, as ""."""
     return (*captcha.characters, "") if captcha.min_length else tuple(captcha.characters)
 
 
 def probabilities(logits: np.ndarray, captcha: Any) -> np.ndarray:
-    """The softmax of logits, float [..., length, classes]. "Nothing" is impossible before min_length.
+    """The softmax of logits, float [..., length, classes]. The end is impossible before min_length.
 
     With captcha.one_alphabet, a position's probabilities also depend on the other positions: see `_of_one_alphabet`.
     """
@@ -48,10 +48,10 @@ def _of_one_alphabet(independent: np.ndarray, characters: str) -> np.ndarray:
       float [..., length, classes], the mean over the alphabets, weighted by the evidence of the whole text.
     """
     count, members = len(characters), alphabets(characters)
-    known, nothing = independent[..., None, :, :count], independent[..., None, :, count:]
+    known, end = independent[..., None, :, :count], independent[..., None, :, count:]
     possible = (known > 0).any(axis=-2, keepdims=True) & members[:, None]  # [..., alphabets, 1, characters]
     of_alphabet = known * possible * (count / np.maximum(possible.sum(axis=-1, keepdims=True), 1))
-    scaled = np.concatenate([of_alphabet, np.broadcast_to(nothing, (*of_alphabet.shape[:-1], nothing.shape[-1]))], -1)
+    scaled = np.concatenate([of_alphabet, np.broadcast_to(end, (*of_alphabet.shape[:-1], end.shape[-1]))], -1)
     evidence = scaled.sum(axis=-1, keepdims=True).clip(LEAST)  # [..., alphabets, length, 1]
     weights = np.log(evidence).sum(axis=-2, keepdims=True)
     weights = np.exp(weights - weights.max(axis=-3, keepdims=True))
@@ -80,8 +80,8 @@ def decode(probabilities: np.ndarray, captcha: Any) -> tuple[np.ndarray, np.ndar
     """
     labels, highest = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
     if captcha.min_length:
-        nothing = len(captcha.characters)
-        ended = np.logical_or.accumulate(labels == nothing, axis=-1)
-        labels[ended] = nothing
+        end = len(captcha.characters)
+        ended = np.logical_or.accumulate(labels == end, axis=-1)
+        labels[ended] = end
         highest[..., 1:][ended[..., :-1]] = 1.0  # after the end, nothing else can come
     return labels, highest.prod(axis=-1)

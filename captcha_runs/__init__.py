@@ -1,11 +1,18 @@
 """What a training run needs besides its step.
 
-checkpoints     complete or absent; the newest and the best
-cluster         one device, all GPUs, or several machines
-log             the terminal, log.jsonl, TensorBoard
-optimizer       Muon, and the learning rate's schedule
-transfer        start from the convolutions of another network
-attention       where a network looks for each position
-metrics         accuracy, calibration, intervals
-report          an evaluation as one HTML page
+cluster             one device, all GPUs, or several machines
+checkpoints         what to resume from, what to keep, which one is the best
+checkpoint_files    one checkpoint: complete or absent
+optimizer           Muon, and the learning-rate schedule
+transfer            initialize a network from another one
+recipe              steps and augmentation for imported images
+verdict             whether more labels would help
+log                 the terminal, log.jsonl, TensorBoard
+messages            what the trainer says at its start and at its end
+metrics             calibration and intervals
+scores              accuracies of a network's predictions, and captchas to look at
+attention           where a network looks for each position
+formats             LiteRT, ONNX, SavedModel
+report              an evaluation as one HTML page
+html, charts        what all such pages share
 """

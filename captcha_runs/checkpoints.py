@@ -86,9 +86,9 @@ class Checkpoints:
             self._metadata, self.step, self.cycle_start = None, 0, 0
         elif different:
             raise UserError(
-                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, or start"
-                " anew: make train, or --set-aside, moves this run to a folder before-<n> in it; --save_dir names"
-                " another folder"
+                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, move"
+                f" this run to {self._folder}/before-<n> with --set-aside (make train does that), or set another"
+                " --save_dir"
             )
 
     def _differences(self) -> list[str]:
@@ -107,7 +107,7 @@ class Checkpoints:
         different = [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in changed]
         for split in sorted(self.data.keys() | self._metadata["data"].keys()):
             if self.data.get(split) != self._metadata["data"].get(split):
-                different.append(f"the {split} split is another one")
+                different.append(f"the {split} split has changed")
         return different
 
     @property

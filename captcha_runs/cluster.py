@@ -1,4 +1,4 @@
-"""One device, all GPUs of a machine, or several machines: what the trainer need not know about them.
+"""Distribution: one device, all GPUs of a machine, or several machines.
 
 strategy = choose_strategy(config)              what there is; TF_CONFIG names several machines
 is_chief()                                      whether this is the machine that saves and reports

@@ -1,7 +1,7 @@
-"""The formats that a network is exported to: LiteRT, LiteRT of 8 bits, ONNX, a SavedModel.
+"""The formats that a network is exported to: LiteRT, int8-quantized LiteRT, ONNX, a SavedModel.
 
 file, write, run = FORMATS[name]
-write(model, path, description, images)     a network with its description; images: what 8 bits are chosen by
+write(model, path, description, images)     a network with its description; images: to quantize by
 run(path, images)                           its logits, through the format's own runtime
 """
 

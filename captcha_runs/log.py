@@ -97,8 +97,9 @@ class Log:
         loss, norm = self._loss / steps, self._gradient_norm / steps
         if not math.isfinite(loss + norm):
             raise UserError(
-                f"the loss or its gradient is not finite between steps {self._reported + 1} and {step}, which were"
-                f" not saved; start again with a lower --learning_rate (it is {self._config.learning_rate})"
+                f"the loss or its gradient is not finite between steps {self._reported + 1} and {step}, which were not"
+                f" saved; train again with a lower --learning_rate (it is {self._config.learning_rate}) and"
+                " --set-aside, or with another --save_dir"
             )
         seconds = time.perf_counter() - self._began
         self.seconds += seconds

@@ -24,10 +24,10 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
     if config.init_from and not step:
         what += f", from the weights of {config.init_from}"
     if 0 < step == cycle_start < config.max_steps:
-        where = f"continuing beyond step {step}: the learning rate begins anew, and reaches zero at step"
+        where = f"continuing from step {step} to step {config.max_steps}; the learning-rate schedule restarts"
     else:
-        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step"
-    return f"{what}\n{where} {config.max_steps}"
+        where = f"{'resuming from' if step else 'starting at'} step {step}, up to step {config.max_steps}"
+    return f"{what}\n{where}"
 
 
 def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:

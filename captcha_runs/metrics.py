@@ -1,10 +1,10 @@
-"""How good a network is, and how far to trust its confidence.
+"""Calibration and intervals: how far to trust a confidence and an accuracy.
 
-temperature(logits, labels, captcha)        what to divide logits by, so that the probabilities are true
+temperature(logits, labels, captcha)        what to divide logits by to calibrate them
 wilson_interval(correct, count)             where the true accuracy lies
 calibration(confidence, correct)            confidence and accuracy, in bins
 calibration_error(confidence, correct)      how far apart they are
-thresholds(confidence, correct)             what one gains by not reading the least certain captchas
+thresholds(confidence, correct)             accuracy and coverage at several thresholds of the confidence
 """
 
 import math
@@ -79,10 +79,10 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def thresholds(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
-    """What one gains by not reading the least certain captchas.
+    """The accuracy and coverage at several thresholds of the confidence.
 
     Returns:
-      For each of SHARES: the threshold (read what is at least as certain), the share read, and the accuracy of these.
+      For each of SHARES: the threshold, the share of captchas at or above it, and their accuracy.
     """
     descending = np.sort(confidence)[::-1]
     rows = []

@@ -1,4 +1,4 @@
-"""What a step does with the gradient: Muon for matrices and kernels, AdamW for the rest; and the learning rate."""
+"""The optimizer: Muon for matrices and kernels, AdamW for the rest; and the learning rate."""
 
 import math
 

@@ -41,7 +41,7 @@ def in_words(captchas: float, held_out: dict, labelled: int, config: Config) -> 
       labelled: how many labelled images there are.
     """
     on_validation, chance = held_out["captcha_accuracy"], 1 / len(config.characters)
-    read = f"it reads {captchas:.0%} of the training captchas and {on_validation:.0%} of the validation captchas"
+    read = f"captcha accuracy {captchas:.0%} in training, {on_validation:.0%} in validation"
     if on_validation >= FINE:
         return f"{read}: fine"
     if captchas < LEARNT:
@@ -49,7 +49,7 @@ def in_words(captchas: float, held_out: dict, labelled: int, config: Config) -> 
     if held_out["character_accuracy"] < chance + NEAR_CHANCE * (1 - chance):
         other = "without --init_from" if config.init_from else "--init_from starter"
         return (
-            f"{read} ({held_out['character_accuracy']:.0%} of their characters): it has memorized its images; {CHECK},"
+            f"{read} (characters {held_out['character_accuracy']:.0%}): it has memorized its images; {CHECK},"
             f" label more, or train another network ({other}) with another --save_dir"
         )
     return f"{read}: more labels would help (you have {labelled})"

@@ -1,7 +1,8 @@
 """How a set of captchas gets onto the disk.
 
 draw        one captcha, seeded, by whatever function draws it
-library     the function that draws with the captcha library
+library     the default drawer: the captcha library's
+styles      a drawer of many styles; glyphs: its characters
 pool        many captchas, on all cores
 shards      TFRecord files
 manifest    what a split holds, and the command that makes it

@@ -138,8 +138,7 @@ def hold_out(good: list[LabelledImage], source: Path, config: Config) -> dict[st
     held_out = round(config.validation_share * len(good))
     if not 0 < held_out < len(good):
         raise UserError(
-            f"{source}: {len(good)} images that can be used are too few for validation_share"
-            f" {config.validation_share}; add some"
+            f"{source}: {len(good)} usable images are too few for validation_share {config.validation_share}; add some"
         )
     chosen = set(random.Random(f"{config.seed}/validation").sample(range(len(good)), held_out))
     return {

@@ -170,8 +170,8 @@ def manifest_for_model(split: str, trained: Config) -> dict:
     different = differences(manifest, trained, CAPTCHA_FIELDS)
     if different:
         raise UserError(
-            f"{manifest_path(split, trained)}: the set has {'; '.join(different)} as the model; name a set of such"
-            " captchas (--tfrecords_dir)"
+            f"{manifest_path(split, trained)}: does not fit the model: the set has {'; '.join(different)}; name a set"
+            " that does (--tfrecords_dir)"
         )
     return manifest
 

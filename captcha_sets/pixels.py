@@ -76,11 +76,11 @@ def _decode(encoded: bytes) -> np.ndarray:
 def _labels(text: str, index: int, config: Config) -> list[int]:
     if len(text) not in config.lengths or not set(text) <= set(config.characters):
         raise UserError(
-            f"record {index} is labelled {text!r}, which is not {config.lengths_in_words} of the characters"
+            f"record {index} has the label {text!r}, which is not {config.lengths_in_words} of the characters"
             f" {config.characters!r}; make the set again"
         )
-    nothing = [len(config.characters)] * (config.length - len(text))
-    return [config.characters.index(character) for character in text] + nothing
+    end = [len(config.characters)] * (config.length - len(text))
+    return [config.characters.index(character) for character in text] + end
 
 
 def open_pixels(manifest: dict, config: Config) -> np.memmap:

@@ -106,7 +106,7 @@ def test_a_checkpoint_can_be_read_whatever_models_the_process_built_before(train
     for _ in range(3):
         captcha_model.build(config)
     assert captcha_train.train(replace(config, max_steps=14)) == 0
-    assert "continuing beyond step 12" in capsys.readouterr().out
+    assert "continuing from step 12" in capsys.readouterr().out
 
 
 WHERE = "{{function_node __wrapped__SaveV2_device_/job:localhost/replica:0/task:0/device:CPU:0}} "

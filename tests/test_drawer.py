@@ -206,7 +206,7 @@ def test_captchas_that_are_not_drawn_alike_again_are_not_drawn_on_the_fly(with_d
     with pytest.raises(UserError) as caught:
         captcha_data.on_the_fly_batches(manifest, 0, config)
     assert str(caught.value) == (
-        f"on_the_fly: {config.drawer} does not draw the same captcha twice, so that a run could not be resumed;"
+        f"on_the_fly: {config.drawer} is not deterministic, so a stopped run could not be resumed;"
         " leave out --on_the_fly"
     )
 

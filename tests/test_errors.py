@@ -72,7 +72,7 @@ def do_nothing(folder: Path) -> None:
         (lose, (), f"{SHARD}: the shard is missing; copy that file again, or make the set again: python captcha_prod"),
         (cut, (), f"{SHARD}: has "),
         (flip, (), f"{SHARD}: its sha256 is not the manifest's"),
-        (mislabel, (), "record 3 is labelled '1x', which is not 2 of the characters '0123'"),
+        (mislabel, (), "record 3 has the label '1x', which is not 2 of the characters '0123'"),
         (do_nothing, ("--width", 32, "--height", 48), "the set has width 48, not 32; height 32, not 48; change the co"),
         (do_nothing, ("--characters", "3210"), "the set has characters '0123', not '3210'; change the config to match"),
         (do_nothing, ("--seed", 3), "the set has seed 1, not 3; change the config to match, or replace the set"),
@@ -96,9 +96,8 @@ def test_the_trainer_refuses_the_checkpoints_of_another_network(trained):
     before = files(trained)
     done = run("captcha_train.py", *options(TRAINING), "--channels", 4, 4, cwd=trained)
     assert errors(done.stderr) == [
-        "captcha_train.py: error: save/ckpt-12: cannot be resumed: channels is (4, 4), was (4, 8); change that back, or"
-        " start anew: make train, or --set-aside, moves this run to a folder before-<n> in it; --save_dir names another"
-        " folder"
+        "captcha_train.py: error: save/ckpt-12: cannot be resumed: channels is (4, 4), was (4, 8); change that back,"
+        " move this run to save/before-<n> with --set-aside (make train does that), or set another --save_dir"
     ]
     assert done.returncode == 2
     assert files(trained) == before

@@ -262,7 +262,7 @@ def test_a_kill_between_the_renames_leaves_the_earlier_saved_model_complete(with
         (("--formats", "tensorrt"), "invalid choice: 'tensorrt'"),
         (("--tfrecords_dir", "nowhere"), "validation.json: there is no such set; draw it"),
         (("--calibrate_on", "nowhere"), "nowhere: is neither a folder nor a CSV file"),
-        (("--calibrate_on", "save"), "is no PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out"),
+        (("--calibrate_on", "save"), "is not a PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_status_2(trained, args, message):

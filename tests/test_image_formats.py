@@ -66,7 +66,7 @@ def test_a_format_that_is_not_taken_is_refused_with_those_that_are(tmp_path):
     path.write_bytes(encoded("TIFF"))
     with pytest.raises(UserError) as caught:
         open_image(path)
-    assert str(caught.value) == f"{path}: is no PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out"
+    assert str(caught.value) == f"{path}: is not a PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out"
 
 
 @pytest.mark.parametrize("format", ["GIF", "WebP", "PNG"])

@@ -25,9 +25,9 @@ def picture(format="png"):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no PNG, JPEG, GIF, WebP or BMP file"),
-        (b"not an image", "is no PNG, JPEG, GIF, WebP or BMP file"),
-        (picture("tiff"), "is no PNG, JPEG, GIF, WebP or BMP file"),
+        (b"", "is not a PNG, JPEG, GIF, WebP or BMP file"),
+        (b"not an image", "is not a PNG, JPEG, GIF, WebP or BMP file"),
+        (picture("tiff"), "is not a PNG, JPEG, GIF, WebP or BMP file"),
         (picture()[: len(picture()) // 2], "cannot be read"),
         (picture("jpeg")[: len(picture("jpeg")) // 2], "cannot be read"),
         (picture() + bytes(10_000_001), "more than 10000000; make it smaller"),

@@ -571,8 +571,7 @@ def test_without_set_aside_the_trainer_refuses_and_names_it(trained):
     done = run("captcha_train.py", *options(TRAINING), "--learning_rate", 0.001, cwd=trained)
     assert errors(done.stderr) == [
         "captcha_train.py: error: save/ckpt-12: cannot be resumed: learning_rate is 0.001, was 0.008; change that back,"
-        " or start anew: make train, or --set-aside, moves this run to a folder before-<n> in it; --save_dir names"
-        " another folder"
+        " move this run to save/before-<n> with --set-aside (make train does that), or set another --save_dir"
     ]
     assert (done.returncode, files(trained)) == (2, before)
 

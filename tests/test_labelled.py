@@ -73,7 +73,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(mine, tmp_path):
         "half_01.png: cannot be read",
         "letter_0x.png: the label '0x' has 'x', which is not one of the characters",
         "long_0123.png: the label '0123' has 4 characters, not 2",
-        "notes.txt: is no PNG, JPEG, GIF, WebP or BMP file",
+        "notes.txt: is not a PNG, JPEG, GIF, WebP or BMP file",
         "same_00.jpg: shows the same image as 0_",
     ):
         assert sum(expected in line for line in problems) == 1, expected
@@ -157,7 +157,7 @@ def test_the_usual_share_is_a_fifth(mine, small):
 
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_too_few_images_for_two_splits_are_refused(mine, small, share):
-    with pytest.raises(UserError, match="8 images that can be used are too few"):
+    with pytest.raises(UserError, match="8 usable images are too few"):
         import_images(mine, SPLITS, replace(small, validation_share=share))
 
 

@@ -231,7 +231,7 @@ def test_labels_beyond_the_end_of_a_text_are_nothing(tmp_path):
 
 @pytest.mark.parametrize("text", ["0", "01230", ""])
 def test_a_record_that_is_too_short_or_too_long_is_refused(text):
-    message = f"record 0 is labelled '{text}', which is not 2 to 4 of the characters '0123'; make the set again"
+    message = f"record 0 has the label '{text}', which is not 2 to 4 of the characters '0123'; make the set again"
     with pytest.raises(UserError, match=message):
         next(arrays(iter([(text, b"")]), 1, VARYING))
 
@@ -466,4 +466,4 @@ def test_a_checkpoint_of_an_earlier_version_is_scored_and_resumed(trained, capsy
     config = in_folder(trained)
     assert captcha_evaluate.predict(config).logits.shape == (37, 2, 4)
     assert captcha_train.train(replace(config, max_steps=14)) == 0
-    assert "continuing beyond step 12" in capsys.readouterr().out
+    assert "continuing from step 12" in capsys.readouterr().out

@@ -205,7 +205,7 @@ def test_names_that_are_markup_are_text_and_nothing_sticks_out(browser, tmp_path
         page.keyboard.press("ArrowDown")
         page.wait_for_selector("#left-out:visible")
         page.click("#left-out summary")
-        assert "is no PNG, JPEG, GIF, WebP or BMP file" in page.inner_text("#left-out li")
+        assert "is not a PNG, JPEG, GIF, WebP or BMP file" in page.inner_text("#left-out li")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.wait_for_function("() => picture.naturalWidth > 0")
         page.screenshot(path=SCREENSHOTS / f"label-{width}.png", full_page=True)
@@ -244,7 +244,7 @@ def huge_png(side: int) -> bytes:
     ("file", "why"),
     [
         ("huge.png", "has far more than 16000000 pixels; shrink it"),
-        ("none.png", "is no PNG, JPEG, GIF, WebP or BMP file"),
+        ("none.png", "is not a PNG, JPEG, GIF, WebP or BMP file"),
         ("../secret.png", "is not a picture of mine"),
         ("/etc/passwd", "is not a picture of mine"),
         ("labels.csv", "is not a picture of mine"),
@@ -485,7 +485,7 @@ def test_one_post_of_an_image_gives_the_prediction_as_json(trying, tmp_path):
 @pytest.mark.parametrize(
     ("content", "status", "why"),
     [
-        (b"no picture", 400, "is no PNG"),
+        (b"no picture", 400, "is not a PNG"),
         (huge_png(22_000), 400, "far more than 16000000 pixels"),
         (b"\0" * 10_000_001, 413, "more than 10000000 bytes"),
     ],

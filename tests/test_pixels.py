@@ -246,7 +246,7 @@ def test_training_killed_and_resumed_after_the_pixels_were_damaged_has_the_weigh
 def test_a_label_outside_the_characters_is_found_before_training(config):
     manifest = read_manifest("train", config)
     pixels_file(config).unlink()
-    with pytest.raises(UserError, match=r"record \d+ is labelled '.*3.*', which is not 2 of the characters '0124'"):
+    with pytest.raises(UserError, match=r"record \d+ has the label '.*3.*', which is not 2 of the characters '0124'"):
         open_pixels(manifest, replace(config, characters="0124"))
 
 

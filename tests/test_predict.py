@@ -98,7 +98,7 @@ def test_a_list_answers_in_its_order_and_a_folder_by_name(images, usual):
 
 
 def test_an_error_says_which_image_of_a_list_cannot_be_read(images):
-    with pytest.raises(UserError, match="image 2 of the list: the image: is no PNG, JPEG, GIF, WebP or BMP file"):
+    with pytest.raises(UserError, match="image 2 of the list: the image: is not a PNG, JPEG, GIF, WebP or BMP file"):
         captcha_predict.read([images / "00.png", images / "01.png", b"text", images / "02.png"])
 
 
@@ -261,11 +261,11 @@ def tiff() -> bytes:
 
 
 BAD = {
-    "text.png": (b"not a picture", "is no PNG, JPEG, GIF, WebP or BMP file"),
-    "empty.png": (b"", "is no PNG, JPEG, GIF, WebP or BMP file"),
+    "text.png": (b"not a picture", "is not a PNG, JPEG, GIF, WebP or BMP file"),
+    "empty.png": (b"", "is not a PNG, JPEG, GIF, WebP or BMP file"),
     "half.png": (png(draw(0, "half", Config())[1])[:2500], "cannot be read"),
     "huge.png": (huge_png(), "has far more than 16000000 pixels"),
-    "tiff.png": (tiff(), "is no PNG, JPEG, GIF, WebP or BMP file"),
+    "tiff.png": (tiff(), "is not a PNG, JPEG, GIF, WebP or BMP file"),
 }
 
 
@@ -396,7 +396,7 @@ def test_one_unreadable_file_does_not_stop_the_others(images, usual):
     assert done.returncode == 1
     assert [line.split()[1] for line in done.stdout.splitlines()] == usual[:5] + usual[6:]
     assert errors(done.stderr) == [
-        "captcha_predict: error: images/05.png: is no PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out",
+        "captcha_predict: error: images/05.png: is not a PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out",
         "captcha_predict: error: images/lost.png: cannot be read (No such file or directory); replace it or leave it"
         " out",
         "captcha_predict: error: missing.png: cannot be read (No such file or directory); replace it or leave it out",

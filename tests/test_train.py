@@ -189,7 +189,7 @@ def test_a_finished_run_continues_with_a_new_cycle_of_the_learning_rate(trained,
     config = replace(in_folder(trained), max_steps=20, save_every=1)  # how often to save may change
     assert log.read(trained / "save")[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
     assert captcha_train.train(config) == 0
-    told = "continuing beyond step 12: the learning rate begins anew, and reaches zero at step 20"
+    told = "continuing from step 12 to step 20; the learning-rate schedule restarts"
     assert told in capsys.readouterr().out
     rates = {entry["step"]: entry["learning_rate"] for entry in log.read(trained / "save")}
     assert list(rates) == [2, 4, 6, 8, 10, *range(12, 21)]
@@ -223,7 +223,7 @@ def test_another_config_than_the_checkpoints_is_refused_with_the_fields_that_dif
 def test_another_training_split_than_the_checkpoints_is_refused(trained):
     config = replace(in_folder(trained), train_count=90)
     produce("train", config)
-    with pytest.raises(UserError, match="the train split is another one"):
+    with pytest.raises(UserError, match="the train split has changed"):
         captcha_train.train(config)
 
 

@@ -228,7 +228,7 @@ def test_the_run_says_what_it_started_from_and_what_that_reads_already(config, s
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f", from the weights of {source}")
     assert lines[1].startswith("starting at step 0")
-    assert re.fullmatch(r"before training it reads \d+\.\d\d% of the validation captchas", lines[2])
+    assert re.fullmatch(r"before training: captcha accuracy \d+\.\d\d% on the validation split", lines[2])
 
 
 def test_a_run_that_started_from_other_weights_resumes_from_its_own(config, folder, source):

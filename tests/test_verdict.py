@@ -19,9 +19,9 @@ from conftest import SMALL, in_folder
         (
             0.99,
             (0.8, 0.9),
-            "99% of the training captchas and 80% of the validation captchas: more labels",
+            "captcha accuracy 99% in training, 80% in validation: more labels",
         ),
-        (0.99, (0.02, 0.3), "(30% of their characters): it has memorized its images"),
+        (0.99, (0.02, 0.3), "(characters 30%): it has memorized its images"),
         (0.1, (0.1, 0.4), "it underfits; train for more steps (--max_steps 24)"),
     ],
 )
@@ -50,4 +50,4 @@ def test_a_network_that_memorized_wrong_labels_is_told_so(tmp_path, capsys):
 
 def test_drawn_captchas_get_no_verdict(config, capsys):
     captcha_train.train(replace(config, max_steps=1))
-    assert "of the training captchas" not in capsys.readouterr().out
+    assert "in training, " not in capsys.readouterr().out
