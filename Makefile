@@ -5,11 +5,12 @@
 # make models       train the shipped networks anew, two hours
 # make starter      train a starter network, hours, in pieces of any length
 # make tensorboard  watch the training in a browser
+# make notebook     run docs/tutorial.ipynb and keep its outputs
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test test-all tensorboard faults check bench models starter
+.PHONY: train setup test test-all tensorboard faults check bench models starter notebook
 
 train: .venv/.done
 	$(RUN) captcha_producer.py --update
@@ -41,6 +42,9 @@ faults: .venv/.done-dev
 
 tensorboard: .venv/.done
 	$(RUN) -m tensorboard.main --logdir save
+
+notebook: .venv/.done-dev
+	$(RUN) docs/tutorial.py
 
 check: .venv/.done-dev
 	$(RUN) -m ruff check .

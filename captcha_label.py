@@ -16,7 +16,7 @@ from captcha_pages import MISSING, NEEDED
 from captcha_sets.files import lock
 
 try:
-    from captcha_pages import labelling, server
+    from captcha_pages import checking, labelling, server
     from captcha_pages.pictures import Pictures, files_in
 except ModuleNotFoundError as error:
     if error.name not in NEEDED:
@@ -34,8 +34,8 @@ def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "lab
     """
     reader = captcha_predict.load(model)
     if suspects:
-        listed = labelling.read_suspects(suspects)
-        return labelling.Checking(folder, Pictures(folder, listed["labels"], reader), reader, listed)
+        listed = checking.read_suspects(suspects)
+        return checking.Checking(folder, Pictures(folder, listed["labels"], reader), reader, listed)
     pictures = Pictures(folder, files_in(folder, labelling.TABLES), reader)
     opened = labelling.Labelling(folder, pictures, reader)
     pictures.examine_in_background()

@@ -2,6 +2,7 @@
 
     python captcha_strength.py --report strength.html
     python captcha_strength.py --vary noise_dots 0 30 60 120 --plan
+    python captcha_strength.py --vary noise_dots 0 30 60 120 --human
     python captcha_strength.py --source my_images
 
 Each cell of the grid is one training: a number of labels, of one setting, from one start, with one seed. Its result is
@@ -14,6 +15,7 @@ import dataclasses
 import io
 import itertools
 import json
+import random
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -28,9 +30,10 @@ with quiet_import(__name__):
 import captcha_data
 import captcha_model
 from captcha_config import Config
+from captcha_pages import MISSING, NEEDED
 from captcha_producer import produce
 from captcha_runs import html, optimizer, transfer
-from captcha_sets.draw import TRAIN
+from captcha_sets.draw import TRAIN, draw, png
 from captcha_sets.files import lock, write_text
 from captcha_sets.importing import import_images
 from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest, set_exists
@@ -41,6 +44,15 @@ from captcha_strengths.cells import NOTHING, STARTER, Cell, Measurement
 from captcha_strengths.settings import Pool, drawn_pool, grid, own_pool, seconds_to_draw, sizes_of
 from captcha_strengths.summary import summary
 from captcha_train import build_train_step
+
+try:
+    from captcha_pages import server
+    from captcha_pages.tables import Table
+    from captcha_pages.transcription import Captcha, Transcription
+except ModuleNotFoundError as error:
+    if error.name not in NEEDED:
+        raise
+    server = None  # optional
 
 import numpy as np
 from PIL import Image
@@ -157,14 +169,48 @@ def _trial_seconds(config: Config) -> float:
     return compiled - began + step * (config.max_steps - 1)
 
 
+# What people read
+
+
+def transcribe(pools: list[Pool], config: Config, args: argparse.Namespace) -> None:
+    """Show captchas of all settings, in random order, until Ctrl-C, and save what a person types."""
+    if not server:
+        raise UserError(MISSING)
+    path = args.folder / humans.TYPED
+    captchas = [captcha for pool in pools for captcha in captchas_to_type(pool)]
+    random.Random(config.seed).shuffle(captchas)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with lock(args.folder, "human", f"{args.folder}: another process shows captchas for it; use its page, or stop it"):
+        page = Transcription(captchas, Table(path, humans.COLUMNS))
+        try:
+            server.serve(page.routes(), args)
+        finally:
+            if people := humans.typed(path, pools):
+                console.print_people(people)
+
+
+def captchas_to_type(pool: Pool) -> "list[Captcha]":
+    """humans.SHOWN captchas that no network is trained on: new ones, or the first of your own that are held out."""
+    if pool.source:
+        pairs = held_out(pool, humans.SHOWN)
+    else:
+        drawn = (draw(index, humans.SPLIT, pool.config) for index in range(humans.SHOWN))
+        pairs = [(text, png(image)) for text, image in drawn]
+    return [Captcha(f"{humans.names_of(pool)}{index}", *pair) for index, pair in enumerate(pairs)]
+
+
+def held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:
+    """The first held-out captchas, as (text, PNG file)."""
+    make_sets(pool)
+    return list(itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), count))
+
+
 # The results
 
 
 def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
     """The first SAMPLES held-out captchas, as (text, image)."""
-    make_sets(pool)
-    first = itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), SAMPLES)
-    return [(text, Image.open(io.BytesIO(encoded)).convert("RGB")) for text, encoded in first]
+    return [(text, Image.open(io.BytesIO(encoded)).convert("RGB")) for text, encoded in held_out(pool, SAMPLES)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,12 +231,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--starts", nargs="+", default=(NOTHING, STARTER), help=f"{NOTHING}, or as for --init_from of captcha_train.py"
     )
     parser.add_argument("--plan", action="store_true", help="only print what would be measured, and an estimate")
-    parser.add_argument("--human", type=Path, metavar="FILE", help="what people read, as JSON; see docs/strength.md")
+    parser.add_argument(
+        "--human",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help=f"type {humans.SHOWN} captchas of each setting in a browser; with FILE: what people read, as JSON",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write all results as one HTML page")
     parser.add_argument(
         "--folder", type=Path, default=Path("strength"), help="folder of captchas and results; default: strength"
     )
+    if server:
+        server.add_arguments(parser)
 
 
 def main() -> None:
@@ -201,7 +255,12 @@ def main() -> None:
     html.check_target(args.json, "--json")
     tf.get_logger().setLevel("ERROR")
     pools = pools_of(config, args)
-    people = humans.read(args.human, [pool.name for pool in pools]) if args.human else {}
+    if args.human is True:
+        transcribe(pools, config, args)
+        return
+    people = humans.typed(args.folder / humans.TYPED, pools)
+    if args.human:
+        people |= humans.read(Path(args.human), [pool.name for pool in pools])
     planned = cells.plan(
         pools, sizes_of(pools, args.sizes), dict.fromkeys(args.starts), dict.fromkeys(args.seeds), vars(args)
     )

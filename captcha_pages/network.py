@@ -12,7 +12,7 @@ from pathlib import Path
 import captcha_model
 import captcha_predict
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import prediction_of
 from captcha_predict.images import open_image, resized
 from captcha_runs import attention, checkpoint_files, checkpoints
 from captcha_runs.transfer import WEIGHTS
@@ -40,13 +40,11 @@ class Network:
         """
         image = resized(open_image(content), (self.config.width, self.config.height))
         logits, weights = self.forward(np.asarray(image)[None])
-        predicted = probabilities(logits[0], self.config)
-        names = classes(self.config)
-        labels, confidence = decode(predicted, self.config)
+        prediction = prediction_of(logits[0], self.config)
         return {
-            "text": "".join(names[label] for label in labels),
-            "confidence": float(confidence),
-            "positions": [dict(zip(names, row, strict=True)) for row in predicted.tolist()],
+            "text": prediction.text,
+            "confidence": prediction.confidence,
+            "positions": prediction.positions,
             "weights": None if weights is None else weights[0].tolist(),
         }
 

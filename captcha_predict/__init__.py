@@ -19,12 +19,11 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captcha_predict.console import UserError
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import Prediction, classes, prediction_of
 from captcha_predict.images import images_in, open_image, resized
 
 import numpy as np
@@ -40,15 +39,6 @@ DESCRIPTION = "captcha.json"  # the model's description, zipped behind the netwo
 FORMAT = 2  # of the description; an earlier version's models use other keys
 BLOCK = 1000  # images taken from the input at a time, so that a million of them do not wait in memory
 CHUNK = 20  # images given to a thread at a time: handing them over one by one would cost as much as decoding
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network reads in an image."""
-
-    text: str
-    confidence: float  # the probability that exactly this is the text, 0 to 1
-    positions: tuple[dict[str, float], ...]  # for each position, the probability of each character; "" is the end
 
 
 def read(images: Any, model: str | Path | None = None, *, characters: str | None = None, details: bool = False) -> Any:
@@ -147,13 +137,12 @@ class Reader:
             self.characters, self.length, self.width, self.height = captcha
             self.min_length = self.description.get("min_length", 0)
             self.one_alphabet = self.description["config"].get("one_alphabet", False)
-            self._classes = classes(self)
             self._idle = [self._interpreter()]  # each serves one call at a time
             (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()
             self._pixels, self._logits = pixels["index"], logits["index"]
             if [*pixels["shape"][1:]] != [self.height, self.width, 3]:
                 raise ValueError("the size of its images is not the one described")
-            if [*logits["shape"][1:]] != [self.length, len(self._classes)]:
+            if [*logits["shape"][1:]] != [self.length, len(classes(self))]:
                 raise ValueError("the shape of its logits is not the one described")
         except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{path}: is not a complete model ({error}); copy it again, or export it again") from error
@@ -184,10 +173,7 @@ class Reader:
         if characters is not None:
             impossible = [i for i, character in enumerate(self.characters) if character not in characters]
             logits[:, impossible] = -np.inf
-        predicted = probabilities(logits, self)
-        labels, confidence = decode(predicted, self)
-        positions = tuple(dict(zip(self._classes, row, strict=True)) for row in predicted.tolist())
-        return Prediction("".join([self._classes[label] for label in labels]), float(confidence), positions)
+        return prediction_of(logits, self)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 [batch, height, width, 3] → calibrated logits, float32 [batch, length, classes]."""

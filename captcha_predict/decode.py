@@ -2,6 +2,7 @@
 
 p = probabilities(logits, captcha)          of each class at each position
 labels, confidence = decode(p, captcha)     the text, as labels, and the probability that all of it is correct
+prediction_of(logits, captcha)              all of this for one captcha, as a Prediction
 
 `captcha` is anything with the attributes characters, min_length and one_alphabet: a Reader, or the trainer's Config.
 Where lengths vary (min_length is not 0) there is one extra class, the last: the end. The text ends at the first
@@ -10,12 +11,30 @@ position where it is the most probable.
 
 import functools
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 KINDS = (str.isdigit, str.islower, str.isupper)  # of characters
 LEAST = 1e-12  # smaller probabilities count as this one, so that logarithms are finite
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network reads in an image."""
+
+    text: str
+    confidence: float  # the probability that exactly this is the text, 0 to 1
+    positions: tuple[dict[str, float], ...]  # for each position, the probability of each character; "" is the end
+
+
+def prediction_of(logits: np.ndarray, captcha: Any) -> Prediction:
+    """What a network reads in one image: logits, float [length, classes] → a Prediction."""
+    predicted, names = probabilities(logits, captcha), classes(captcha)
+    labels, confidence = decode(predicted, captcha)
+    positions = tuple(dict(zip(names, row, strict=True)) for row in predicted.tolist())
+    return Prediction("".join([names[label] for label in labels]), float(confidence), positions)
 
 
 def classes(captcha: Any) -> tuple[str, ...]:

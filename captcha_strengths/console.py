@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from captcha_runs.metrics import wilson_interval
 from captcha_sets.sheet import print_table
 from captcha_strengths.cells import Cell, Measurement
-from captcha_strengths.meaning import duration
+from captcha_strengths.humans import Human
+from captcha_strengths.words import duration
 
 from rich.table import Table
 
@@ -31,6 +32,18 @@ def print_measured(cell: Cell, planned: Sequence[Cell], measured: Mapping[str, M
 
 def _done(planned: Sequence[Cell], measured: Mapping[str, Measurement]) -> str:
     return f"{sum(cell.key in measured for cell in planned)} of {len(planned)}"
+
+
+def print_people(people: Mapping[str, Human]) -> None:
+    """Print what a person has read of each setting so far."""
+    table = Table("setting", "captchas read", "accuracy", "95 % interval", "character accuracy", "seconds a captcha")
+    for name, human in people.items():
+        low, high = human.interval
+        characters = f"{human.correct_characters / human.characters:.2%} of {human.characters}"
+        seconds = f"{human.seconds_each:.1f}" if human.seconds else "–"
+        read = f"{human.correct} of {human.shown}"
+        table.add_row(name, read, f"{human.accuracy:.2%}", f"{low:.2%} to {high:.2%}", characters, seconds)
+    print_table(table)
 
 
 def print_found(values: dict) -> None:

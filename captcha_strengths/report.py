@@ -11,7 +11,9 @@ from pathlib import Path
 from captcha_runs import html
 from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
 from captcha_strengths.curve import TARGETS
-from captcha_strengths.meaning import TARGET, TRIES, Curve, Strength, answer_in_words, duration, percent
+from captcha_strengths.humans import Human
+from captcha_strengths.meaning import TARGET, TRIES, Curve, Strength
+from captcha_strengths.words import answer_in_words, duration, percent
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -74,6 +76,7 @@ def _compared(found: Sequence[Strength]) -> list[tuple]:
             each.best_reader.start,
             percent(each.best_reader.points[-1].accuracy),
             _people(each),
+            *_people_in_detail(each.human),
         )
         for each in sorted(found, key=lambda each: each.best_reader.cost, reverse=True)
     ]
@@ -86,6 +89,14 @@ def _people(strength: Strength) -> str:
     low, high = human.interval
     said = f"{human.correct} of {human.shown} ({percent(low)} to {percent(high)})"
     return f"{said}, fewer than the network" if strength.stops_people_more else said
+
+
+def _people_in_detail(human: Human | None) -> tuple[str, str]:
+    """Their character accuracy, and the seconds that they take for a captcha."""
+    if not human:
+        return "–", "–"
+    characters = percent(human.correct_characters / human.characters) if human.characters else "–"
+    return characters, f"{human.seconds_each:.1f}" if human.seconds else "–"
 
 
 def _through(setting: dict) -> tuple:

@@ -47,6 +47,13 @@ class Pool:
     held_out: int  # captchas that no network trains on
     source: Path | None  # of your own images; None: drawn
 
+    @property
+    def looks(self) -> str:
+        """A digest of what decides how the captchas look. Unlike `digest`, it is the same for any number of them."""
+        if self.source:
+            return self.digest
+        return digest_of({name: getattr(self.config, name) for name in DRAWING_FIELDS} | versions())
+
 
 def grid(config: Config, varied: Sequence[Sequence[str]]) -> list[Setting]:
     """The settings to compare.

@@ -1,20 +1,14 @@
 """All results as plain values, for --json and for the report."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from captcha_runs import metrics
 from captcha_strengths.cells import Measurement
 from captcha_strengths.curve import Answer, Point
-from captcha_strengths.meaning import (
-    TRIES,
-    Strength,
-    answer,
-    answer_in_words,
-    seconds_per_label,
-    through,
-    verdict,
-)
+from captcha_strengths.meaning import TRIES, Strength, seconds_per_label, through
+from captcha_strengths.words import answer, answer_in_words, verdict
 
 IDENTITY = ("setting", "labels", "start", "seed", "correct", "count")
 
@@ -54,7 +48,7 @@ def _setting(strength: Strength, pace: float) -> dict:
         "best_start": strength.best_reader.start,
         "accuracy": last.accuracy,
         "through": {tries: through(last.accuracy, tries) for tries in TRIES},
-        "human": human and {"shown": human.shown, "correct": human.correct, "interval": human.interval},
+        "human": human and {**dataclasses.asdict(human), "interval": human.interval},
         "stops_people_more": strength.stops_people_more,
         "curves": [
             {

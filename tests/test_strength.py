@@ -3,13 +3,17 @@
 import itertools
 import json
 import re
+import shutil
 import time
 
+from captcha_config import Config
 from captcha_sets.draw import draw
-from captcha_strengths import cells
+from captcha_strengths import cells, humans
+from captcha_strengths.settings import drawn_pool, grid
 
 import pytest
 from conftest import SCREENSHOTS, SMALL, browser_only, errors, opened, options, run, start, wait_for
+from test_pages import free_port, post, rows, serving
 
 CAPTCHA = ("characters", "length", "width", "height", "font_sizes", "warmup_steps")
 TINY = (*options(CAPTCHA), "--channels", 4, 8, "--batch_size", 16, "--validation_count", 50, "--workers", 1)
@@ -151,6 +155,79 @@ def test_what_makes_no_sense_is_refused_in_one_line_before_anything_is_measured(
     done = run("captcha_strength.py", *wrong, cwd=own_images)
     assert (done.returncode, [said in line for line in errors(done.stderr)]) == (2, [True]), done.stderr
     assert not (own_images / "strength").exists()
+
+
+# What people read
+
+
+def captchas_to_type(folder):
+    """The captchas that --human shows for the small grid: name → (the setting, the text)."""
+    config = Config(**{name: getattr(SMALL, name) for name in CAPTCHA})
+    pools = [drawn_pool(setting, 40, folder) for setting in grid(config, [["noise_dots", "0", "30"]])]
+    return {
+        f"{pool.looks}/{index}": (pool.name, draw(index, humans.SPLIT, pool.config)[0])
+        for pool in pools
+        for index in range(humans.SHOWN)
+    }
+
+
+def pressed(page, *keys):
+    """Press keys, and wait for the next captcha, or for the end."""
+    before = page.text_content("#file")
+    for key in keys:
+        page.keyboard.press(key)
+    page.wait_for_function("before => !done.hidden || file.textContent !== before", arg=before)
+
+
+@browser_only
+def test_what_a_person_types_survives_a_kill_and_stands_beside_what_the_network_reads(browser, undisturbed, tmp_path):
+    """They read all without noise; with it they misread two and give up one, and then the server is killed."""
+    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
+    captchas, port = captchas_to_type(tmp_path), free_port()
+    misread = [["0", "0", "Enter"], ["3", "3", "Enter"], ["Escape"]]
+    with serving("captcha_strength.py", *GRID, "--human", cwd=tmp_path, port=port) as (address, _):
+        page, complaints = opened(browser, address, viewport={"width": 390, "height": 844})
+        page.wait_for_function("() => file.textContent")
+        page.screenshot(path=SCREENSHOTS / "human-390.png")
+        while misread:
+            assert page.input_value("#text") == page.inner_text("#certainty") == ""  # no prediction
+            setting, text = captchas[page.text_content("#file")]
+            wrong = setting == "noise_dots 30" and text not in ("00", "33")
+            pressed(page, *(misread.pop() if wrong else [*text, "Enter"]))
+        assert complaints == []
+    typed = rows(tmp_path / "strength" / "human.csv")[1:]
+    with serving("captcha_strength.py", *GRID, "--human", cwd=tmp_path, port=port) as (address, _):
+        shown = post(f"{address}/open", tab="t", file="")[1]
+        assert shown["progress"]["done"] == len(typed)
+        while shown["file"]:
+            name = shown["file"]
+            shown = post(f"{address}/label", tab="t", file=name, text=captchas[name][1], seen="", sure="")[1]
+    assert sorted(row[0] for row in rows(tmp_path / "strength" / "human.csv")[1:]) == sorted(captchas)
+    done = run("captcha_strength.py", *GRID, "--json", "typed.json", "--report", "typed.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    read = [each["human"] for each in json.loads((tmp_path / "typed.json").read_text())["settings"]]
+    assert [(human["correct"], human["shown"]) for human in read] == [(50, 50), (47, 50)]
+    assert read[0]["correct_characters"] == read[0]["characters"] == 100
+    assert "costs people least" in done.stdout
+    assert "<td>47 of 50 (" in (tmp_path / "typed.html").read_text(encoding="utf-8")
+
+
+def test_the_first_answer_counts_and_what_is_no_answer_is_refused(tmp_path):
+    with serving("captcha_strength.py", *GRID, "--human", cwd=tmp_path) as (address, _):
+        name = post(f"{address}/open", tab="t", file="")[1]["file"]
+        about = {"tab": "t", "seen": "", "sure": ""}
+        for file, text, why in ((name, " ", "press Esc"), (name, "1 2", "cannot be seen"), ("no", "1", "reload")):
+            status, answer = post(f"{address}/label", **about, file=file, text=text)
+            assert status == 400 and why in answer["error"]
+        for text in ("0123", "3210"):
+            assert post(f"{address}/label", **about, file=name, text=text)[0] == 200
+        assert post(f"{address}/open", tab="t", file="")[1]["progress"]["done"] == 1
+    assert [row[2] for row in rows(tmp_path / "strength" / "human.csv")] == ["typed", "0123"]
+
+
+def test_own_images_are_typed_as_far_as_they_are_held_out(own_images):
+    with serving("captcha_strength.py", "--source", "mine", "--human", cwd=own_images) as (address, _):
+        assert post(f"{address}/open", tab="t", file="")[1]["progress"]["total"] == 10
 
 
 # The report

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_strengths import cells, humans, meaning, settings
+from captcha_strengths import cells, humans, meaning, settings, words
 from captcha_strengths.cells import Measurement
 from captcha_strengths.curve import ABOVE, BELOW, curve, labels_for, non_decreasing
 from captcha_strengths.humans import Human
@@ -92,14 +92,14 @@ def test_a_single_size_gives_words_and_no_number():
 
 
 def test_a_captcha_that_cannot_be_read_is_called_so():
-    assert "Not read: with 30,000 labels the network does no better than guessing (0 of 3,000" in meaning.answer(
+    assert "Not read: with 30,000 labels the network does no better than guessing (0 of 3,000" in words.answer(
         [UNREADABLE]
     )
     assert all(answer.labels == ABOVE for answer in UNREADABLE.best_reader.answers)
 
 
 def test_a_trivial_captcha_is_called_so():
-    assert meaning.answer([TRIVIAL]).startswith(
+    assert words.answer([TRIVIAL]).startswith(
         "Trivial: 90% accuracy takes fewer than 30 labels, less than 5 minutes of typing."
     )
 
@@ -107,11 +107,11 @@ def test_a_trivial_captcha_is_called_so():
 def test_a_captcha_is_not_called_trivial_where_only_larger_sizes_were_measured():
     pool = Pool("the captcha", Config(), "", 3000, COUNT, None)
     (found,) = meaning.strengths(measured([0.95, 0.99], sizes=(1000, 3000)), [pool], {})
-    assert meaning.verdict(found) == "90% accuracy takes fewer than 1,000 labels."
+    assert words.verdict(found) == "90% accuracy takes fewer than 1,000 labels."
 
 
 def test_the_answer_about_one_captcha_has_labels_time_tries_and_people():
-    said = meaning.answer([strength([logistic(n, 200) for n in SIZES], human=Human(50, 48))])
+    said = words.answer([strength([logistic(n, 200) for n in SIZES], human=Human(50, 48))])
     assert re.match(
         r"90% accuracy takes 8[5-9]0 labels \(95 % interval [\d,]+ to [\d,]+\), 2\.\d hours of typing and ", said
     )
@@ -125,11 +125,11 @@ def test_the_start_that_needs_the_fewest_labels_counts():
     trainings += [replace(each, start="digits") for each in measured([logistic(n, 200) for n in SIZES])]
     (found,) = meaning.strengths(trainings, [Pool("the captcha", Config(), "", SIZES[-1], COUNT, None)], {})
     assert found.best_reader.start == "digits"
-    assert meaning.verdict(found) == "90% accuracy takes 870 labels (95 % interval 800 to 940), starting from digits."
+    assert words.verdict(found) == "90% accuracy takes 870 labels (95 % interval 800 to 940), starting from digits."
 
 
 def test_an_accuracy_that_is_not_reached_is_said_in_words():
-    assert "not reached with 30,000 labels" in meaning.answer([TOO_HARD])
+    assert "not reached with 30,000 labels" in words.answer([TOO_HARD])
     assert not TOO_HARD.is_unreadable
 
 
@@ -139,20 +139,20 @@ def test_few_characters_are_guessed_more_often():
 
 
 def test_the_answer_names_the_strongest_and_the_weakest_setting():
-    said = meaning.answer([USUAL, HARD, TRIVIAL])
+    said = words.answer([USUAL, HARD, TRIVIAL])
     assert said.startswith("hard is the strongest setting: 90% accuracy takes ")
     assert "plain is the weakest: " in said and "cannot distinguish" not in said
 
 
 def test_settings_that_the_measurement_cannot_tell_apart_are_said_to_be_so():
     twin = strength([logistic(n, 2010) for n in SIZES], "twin")
-    assert "The measurement cannot distinguish it from hard" in meaning.answer([USUAL, HARD, twin])
+    assert "The measurement cannot distinguish it from hard" in words.answer([USUAL, HARD, twin])
 
 
 def test_the_answer_prefers_a_setting_that_people_read():
     stops = strength([logistic(n, 2000) for n in SIZES], "hard", Human(50, 20))
     reads = strength([logistic(n, 200) for n in SIZES], "usual", Human(50, 50))
-    said = meaning.answer([stops, reads])
+    said = words.answer([stops, reads])
     assert "people read 20 of 50, fewer than the network" in said
     assert "Of the settings that people can read, usual is the strongest" in said
     assert stops.stops_people_more and not reads.stops_people_more
@@ -161,6 +161,64 @@ def test_the_answer_prefers_a_setting_that_people_read():
 def test_several_tries_let_more_sessions_through():
     assert meaning.through(0.5, 3) == 1 - 0.5**3
     assert meaning.through(0.0, 10) == 0 and meaning.through(1.0, 1) == 1
+
+
+def test_the_answer_names_the_setting_that_costs_people_least():
+    """Usual: 4 seconds each and all read. Hard: 3 seconds each, but half are misread and take another try."""
+    usual = strength([logistic(n, 200) for n in SIZES], "usual", Human(50, 50, 200.0))
+    hard = strength([logistic(n, 2000) for n in SIZES], "hard", Human(50, 25, 150.0))
+    assert words.answer([usual, hard]).endswith(
+        " usual costs people least: 4.0 seconds for each captcha that they read."
+    )
+    quick = strength([logistic(n, 2000) for n in SIZES], "hard", Human(50, 50, 150.0))
+    assert words.answer([usual, quick]).endswith(
+        " It also costs people least: 3.0 seconds for each captcha that they read."
+    )
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Captchas of capital letters, to type."""
+    (setting,) = grid(Config(characters="ABC"), [])
+    return drawn_pool(setting, 100, tmp_path)
+
+
+def score(pool, folder, *rows):
+    lines = [",".join(humans.COLUMNS), *(f"{pool.looks}/{index},{row}" for index, row in enumerate(rows)), "cut off,AB"]
+    (folder / humans.TYPED).write_text("\n".join(lines))
+    return humans.typed(folder / humans.TYPED, [pool]).get(pool.name)
+
+
+def test_what_was_typed_is_scored_by_captchas_and_by_characters(pool, tmp_path):
+    human = score(pool, tmp_path, "AABB,AABB,2", "AABB,AABC,4", "AABB,AAB,6", "AABB,,8")
+    assert (human.correct, human.shown) == (1, 4)
+    assert (human.correct_characters, human.characters) == (4 + 3 + 3, 16)
+    assert human.seconds_each == 5
+
+
+def test_a_letter_that_captchas_have_in_one_case_only_may_be_typed_in_the_other(pool, tmp_path):
+    assert score(pool, tmp_path, "AABB,aabb,2").correct == 1
+
+
+def test_a_break_is_no_time_for_reading_but_its_answer_counts(pool, tmp_path):
+    human = score(pool, tmp_path, "AABB,AABB,3", "AABB,AABB,4000", "AABB,AABB,")
+    assert (human.correct, human.seconds_each) == (3, 3)
+
+
+def test_answers_stay_with_their_setting_when_more_captchas_are_drawn_for_training(pool, tmp_path):
+    more = drawn_pool(grid(Config(characters="ABC"), [])[0], 1000, tmp_path)
+    other = drawn_pool(grid(Config(characters="ABCD"), [])[0], 100, tmp_path)
+    assert pool.digest != more.digest and pool.looks == more.looks != other.looks
+    assert score(pool, tmp_path, "AABB,AABB,3") and not humans.typed(tmp_path / humans.TYPED, [other])
+
+
+@pytest.mark.parametrize(
+    "content", ["captcha,text\n{}/0,AABB\n", "captcha,text,typed,seconds\n{}/0,AABB,AABB,soon\n", "\xff\n"]
+)
+def test_a_damaged_file_of_answers_is_refused(pool, tmp_path, content):
+    (tmp_path / humans.TYPED).write_bytes(content.format(pool.looks).encode("latin-1"))
+    with pytest.raises(UserError, match=r"human\.csv: is not a CSV file with the columns captcha,text,typed,seconds"):
+        humans.typed(tmp_path / humans.TYPED, [pool])
 
 
 def test_measured_typing_counts_instead_of_the_round_figure():

@@ -118,6 +118,7 @@ document.addEventListener("keydown", (event) => {
   if (event.isComposing || event.repeat || onButton || !(event.key in keys)) return;
   if (event.altKey || event.metaKey || event.shiftKey) return;
   const name = checking && event.ctrlKey && event.key === "Enter" ? "take" : keys[event.key];
+  if (!element(name)) return; // this page does not have the key
   event.preventDefault();
   actions[name]();
 });
