@@ -79,7 +79,7 @@ class Config:
     # The sets
     train_count: int = option(30_000, "captchas in the training split", 1, 10**9, free=True)
     validation_count: int = option(3_000, "captchas in the validation split", 1, 10**9, free=True)
-    validation_share: float = option(0.2, "share of imported images that is held out for validation", 0, 0.9, free=True)
+    validation_share: float = option(0.2, "share of imported images held out for validation", 0.001, 0.9, free=True)
     images_per_shard: int = option(1000, "captchas in one TFRecord file", 1, 1_000_000, free=True)
     workers: int = option(0, "processes that draw (0: one per core)", 0, 1024, free=True)
     images_dir: str = option("images", "folder of the PNG files, one folder a split", free=True)
@@ -135,6 +135,12 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        self._check_characters()
+        self._check_lengths()
+        self._check_drawing()
+        self._check_network()
+
+    def _check_characters(self) -> None:
         if len(set(self.characters)) != len(self.characters) or len(self.characters) < 2:
             raise UserError(f"characters: {self.characters!r} must be two or more characters, none of them repeated")
         blank = [c for c in self.characters if c.isspace() or not c.isprintable()]
@@ -145,20 +151,27 @@ class Config:
                 f"oversample_characters: {self.oversample_characters!r} must be some of the characters"
                 f" {self.characters!r}, and not all"
             )
+
+    def _check_lengths(self) -> None:
         if self.min_length > self.length:
             raise UserError(f"min_length: {self.min_length} must not be more than length {self.length}")
         if self.min_length == self.length:
             object.__setattr__(self, "min_length", 0)  # one way to say it: sets and runs are compared by their values
+
+    def _check_drawing(self) -> None:
         if not self.font_sizes:
             raise UserError("font_sizes: give one size or more")
         for name in RANGES:
-            low, high = bounds if len(bounds := getattr(self, name)) == 2 else (1, 0)
-            if low > high:
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
                 raise UserError(f"{name}: {bounds} must be two numbers, the smaller one first")
         for name, counts in (("bg_color", (0, 3)), ("fg_color", (0, 3, 4)), ("lookup_table", (0, 256))):
             if len(getattr(self, name)) not in counts:
-                raise UserError(f"{name}: {len(getattr(self, name))} numbers are given; it takes {counts[1:]} or none")
+                allowed = " or ".join(map(str, counts[1:]))
+                raise UserError(f"{name}: {len(getattr(self, name))} numbers are given; it takes {allowed}, or none")
         _ = self.canvases  # raises
+
+    def _check_network(self) -> None:
         if self.shift >= min(self.width, self.height):
             raise UserError(f"shift: {self.shift} must be less than width {self.width} and height {self.height}")
         if self.precision not in PRECISIONS:

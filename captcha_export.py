@@ -11,7 +11,7 @@ characters, the length, the size. Each is compared with the checkpoint on valida
 import argparse
 import itertools
 import shutil
-from dataclasses import replace
+from collections.abc import Collection
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
@@ -34,7 +34,8 @@ from captcha_sets.shards import examples
 import numpy as np
 
 FOLDERS = ("tfrecords_dir", "save_dir")
-FIELDS = (*FOLDERS, "one_alphabet")
+CHANGEABLE = {"one_alphabet"}  # after the training
+FIELDS = (*FOLDERS, *CHANGEABLE)
 BATCH_SIZE = 250
 COMPARED = 1000  # captchas
 MAX_LOST = 0.002  # how much lower the captcha accuracy of an 8-bit network may be
@@ -43,28 +44,30 @@ ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"
 
 
 def export(
-    config: Config, formats: tuple[str, ...] = ("litert",), to: Path | None = None, calibrate_on: Path | None = None
+    config: Config,
+    formats: tuple[str, ...] = ("litert",),
+    to: Path | None = None,
+    calibrate_on: Path | None = None,
+    typed: Collection[str] = (),
 ) -> list[Path]:
     """Export the best checkpoint in config.save_dir.
 
     Args:
-      config: save_dir and tfrecords_dir; one_alphabet, if it was not set in the training. Everything else is taken
-        from what was saved with the checkpoint.
+      config: save_dir and tfrecords_dir. Everything else is taken from what was saved with the checkpoint.
       formats: names in FORMATS.
       to: another folder than save_dir to write to. It gets the checkpoint's weights and log too, so that training can
         start from it (--init_from). Files of the same name are replaced.
       calibrate_on: labelled images, as the producer imports them, that decide the temperature of the confidence; None:
         it stays as the validation split decided.
+      typed: names of the fields that were typed. If one_alphabet is one of them, the config's value counts.
     Returns:
       What was written, in order.
     Raises:
       UserError: there is no checkpoint; the validation split does not fit it; an image in calibrate_on cannot be used;
         a package is missing; or an export does not predict what the checkpoint predicts, and is not kept.
     """
-    metadata, trained = checkpoints.best(config, FOLDERS)
-    if config.one_alphabet:
-        trained = replace(trained, one_alphabet=True)
-        metadata["config"] |= {"one_alphabet": True}
+    metadata, trained = checkpoints.best(config, [*FOLDERS, *CHANGEABLE.intersection(typed)])
+    metadata["config"] |= {name: getattr(trained, name) for name in CHANGEABLE}
     checkpoint = captcha_model.build(trained, channels=3)
     checkpoint_files.restore(metadata, checkpoint)
     if calibrate_on:
@@ -189,7 +192,7 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     start_litert()
     tf.get_logger().setLevel("ERROR")  # the converters' warnings do not apply to these models
-    for path in export(config, tuple(args.formats), args.to, args.calibrate_on):
+    for path in export(config, tuple(args.formats), args.to, args.calibrate_on, vars(args)):
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         print(f"{path}: {size / 1000:.0f} kB, compared with the checkpoint")
 

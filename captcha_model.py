@@ -145,8 +145,13 @@ def evaluation(logits: np.ndarray, labels: np.ndarray, config: Config) -> tuple[
       captchas: bool [batch], True where every character is correct.
       characters: bool [batch, length]; masked where neither the captcha nor the prediction has a character.
     """
-    labels, end = np.asarray(labels), len(config.characters)
     predicted, _ = decode(probabilities(np.asarray(logits), config), config)
+    return correct(predicted, labels, config)
+
+
+def correct(predicted: np.ndarray, labels: np.ndarray, config: Config) -> tuple[np.ndarray, np.ma.MaskedArray]:
+    """What is correct, as `evaluation` returns it, of predicted labels, int [batch, length]."""
+    labels, end = np.asarray(labels), len(config.characters)
     characters = predicted == labels
     return characters.all(axis=-1), np.ma.array(characters, mask=(predicted == end) & (labels == end))
 

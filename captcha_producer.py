@@ -95,7 +95,7 @@ def splits_to_draw(splits: tuple[str, ...], config: Config, update: bool) -> lis
 def write_images(splits: list[str], args: argparse.Namespace, config: Config) -> bool:
     """Whether to write PNG files. Raises UserError above MAX_IMAGES, unless --images asks for them."""
     largest = max((count_of(split, config) for split in splits), default=0)
-    if args.images is None and largest > MAX_IMAGES and not args.source:
+    if args.images is None and largest > MAX_IMAGES:
         raise UserError(
             f"this would write {largest} PNG files; add --no-images for TFRecords alone, or --images to write them too"
         )
@@ -124,7 +124,7 @@ def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Con
             f"{config.tfrecords_dir}: there is a {there[0]} split already; add --replace to put the new one in its"
             " place, or set another --tfrecords_dir and --images_dir"
         )
-    images = write_images([], args, config)
+    images = args.images is not False
     config, typed = transfer.at_image_size(config, vars(args))
     flags = {"leave_out": args.leave_out, "ignore_case": args.ignore_case}
     return import_images(args.source, splits, config, images=images, typed=typed, **flags), images
@@ -142,8 +142,9 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    if (args.leave_out or args.ignore_case or "init_from" in args) and not args.source:
-        raise UserError("--leave-out, --ignore_case and --init_from are for imports; name a --source")
+    for_imports = args.leave_out or args.ignore_case or "init_from" in args or "validation_share" in args
+    if for_imports and not args.source:
+        raise UserError("--leave-out, --ignore_case, --init_from, --validation_share need --source")
     if args.update and (args.source or args.replace):
         raise UserError("--update draws what no longer fits; leave it out with --replace and with --source")
     make = import_splits if args.source else draw_splits

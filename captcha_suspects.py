@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ with quiet_import(__name__):
 import captcha_data
 import captcha_model
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import classes, decode, probabilities, text_of
 from captcha_predict.images import open_image
 from captcha_runs import html, metrics, optimizer, recipe, transfer
 from captcha_sets.files import write_text
@@ -74,10 +75,9 @@ def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
     predicted = probabilities(logits / metrics.temperature(logits, labels, config), config)  # [count, length, classes]
     texts, confidence = decode(predicted, config)
     log_ratio = np.log(confidence) - _log_probability(labels, predicted, config)
-    names = classes(config)
     wrong = np.flatnonzero((texts != labels).any(axis=1) & (log_ratio > 0))  # the prediction need not be the best text
     return [
-        Suspect(good[i].path, good[i].text, "".join(names[label] for label in texts[i]), float(log_ratio[i]))
+        Suspect(good[i].path, good[i].text, text_of(texts[i], config), float(log_ratio[i]))
         for i in wrong[np.argsort(-log_ratio[wrong], kind="stable")]
     ]
 
@@ -126,7 +126,8 @@ def _trained(images: np.ndarray, labels: np.ndarray, config: Config, steps: Iter
     train_step = build_train_step(network, muon, config)
     if config.init_from:
         transfer.start_from(config.init_from, network, config)
-    batches = captcha_data.training_batches(in_memory(images, labels, config), 0, config)
+    records = in_memory(images, labels, config)
+    batches = captcha_data.training_batches(weakref.proxy(records), 0, config)  # TensorFlow would keep them in memory
     for batch, _ in zip(batches.take(config.max_steps), steps, strict=False):
         train_step(*batch)
     return network

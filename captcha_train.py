@@ -173,7 +173,7 @@ def main() -> int:
     start_litert()
     status = train(like, args.set_aside)
     if status == 0 and cluster.is_chief():
-        (path,) = captcha_export.export(like)
+        (path,) = captcha_export.export(like, typed=vars(args))
         print(f"{path}: the exported model, for python -m captcha_predict")
     return status
 

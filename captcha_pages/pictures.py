@@ -6,14 +6,13 @@ pictures.next(wanted)                       the picture with the lowest confiden
 pictures.png(file)                          what the page shows
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from captcha_predict import Reader, UserError
-from captcha_predict.images import images_in, open_image
+from captcha_predict.images import digest, images_in, open_image
 from captcha_sets.draw import png
 
 MAX_SHOWN = 1600  # pixels of the longer side of a picture on the page
@@ -61,8 +60,7 @@ class Pictures:
             image = open_image(self._folder / file)
         except UserError as error:
             return Examined(problem=str(error))
-        digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
-        first = self._seen.setdefault(digest, file)
+        first = self._seen.setdefault(digest(image), file)
         if first != file:
             return Examined(problem=f"{self._folder / file}: shows the same image as {first}")
         prediction = self._reader.read(image)

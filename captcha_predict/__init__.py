@@ -72,7 +72,7 @@ def read(images: Any, model: str | Path | None = None, *, characters: str | None
 
     if isinstance(images, list | tuple):
         return list(parallel_map(predict_item, enumerate(images)))
-    if isinstance(images, str | Path) and Path(images).is_dir():
+    if isinstance(images, str | Path) and os.path.isdir(images):
         paths = images_in(Path(images))
         return dict(zip((path.name for path in paths), parallel_map(predict, paths), strict=True))
     return predict(images)

@@ -55,7 +55,10 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         status, message = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except MemoryError:
-        status, message = 2, "error: out of memory; use a smaller --batch_size, or fewer --workers"
+        status, message = (
+            2,
+            "error: out of memory; close other programs, or use a smaller --batch_size, --workers or --fresh",
+        )
     except KeyboardInterrupt:
         exit_stopped()
     print(f"{program()}: {message}", file=sys.stderr)

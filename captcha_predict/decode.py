@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 KINDS = (str.isdigit, str.islower, str.isupper)  # of characters
+BLOCK = 1000  # texts whose alphabets are weighed at a time: each takes 60 kB on the way
 LEAST = 1e-12  # smaller probabilities count as this one, so that logarithms are finite
 
 
@@ -34,12 +35,18 @@ def prediction_of(logits: np.ndarray, captcha: Any) -> Prediction:
     predicted, names = probabilities(logits, captcha), classes(captcha)
     labels, confidence = decode(predicted, captcha)
     positions = tuple(dict(zip(names, row, strict=True)) for row in predicted.tolist())
-    return Prediction("".join([names[label] for label in labels]), float(confidence), positions)
+    return Prediction(text_of(labels, captcha), float(confidence), positions)
 
 
 def classes(captcha: Any) -> tuple[str, ...]:
     """The classes: the characters and, where lengths vary, the end, as ""."""
     return (*captcha.characters, "") if captcha.min_length else tuple(captcha.characters)
+
+
+def text_of(labels: np.ndarray, captcha: Any) -> str:
+    """The text of labels, int [length]."""
+    names = classes(captcha)
+    return "".join([names[label] for label in labels])
 
 
 def probabilities(logits: np.ndarray, captcha: Any) -> np.ndarray:
@@ -52,7 +59,11 @@ def probabilities(logits: np.ndarray, captcha: Any) -> np.ndarray:
         logits[..., : captcha.min_length, len(captcha.characters)] = -np.inf
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     independent = powers / powers.sum(axis=-1, keepdims=True)
-    return _of_one_alphabet(independent, captcha.characters) if captcha.one_alphabet else independent
+    if not captcha.one_alphabet:
+        return independent
+    texts = independent.reshape(-1, *independent.shape[-2:])
+    blocks = np.array_split(texts, len(texts) // BLOCK + 1)
+    return np.concatenate([_of_one_alphabet(block, captcha.characters) for block in blocks]).reshape(independent.shape)
 
 
 def _of_one_alphabet(independent: np.ndarray, characters: str) -> np.ndarray:
@@ -69,7 +80,7 @@ def _of_one_alphabet(independent: np.ndarray, characters: str) -> np.ndarray:
     count, members = len(characters), alphabets(characters)
     known, end = independent[..., None, :, :count], independent[..., None, :, count:]
     possible = (known > 0).any(axis=-2, keepdims=True) & members[:, None]  # [..., alphabets, 1, characters]
-    of_alphabet = known * possible * (count / np.maximum(possible.sum(axis=-1, keepdims=True), 1))
+    of_alphabet = known * possible * (count / np.maximum(possible.sum(axis=-1, keepdims=True, dtype=np.float32), 1))
     scaled = np.concatenate([of_alphabet, np.broadcast_to(end, (*of_alphabet.shape[:-1], end.shape[-1]))], -1)
     evidence = scaled.sum(axis=-1, keepdims=True).clip(LEAST)  # [..., alphabets, length, 1]
     weights = np.log(evidence).sum(axis=-2, keepdims=True)

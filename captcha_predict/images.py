@@ -5,6 +5,7 @@ resized(image, size)        the image at the size that the network takes
 images_in(folder)           the files of a folder, in order
 """
 
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -93,6 +94,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode != "I" or pixels.max() > 255:
         pixels = pixels >> 8
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def digest(image: Image.Image) -> bytes:
+    """A hash of an image's size and pixels."""
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -36,6 +36,7 @@ class Checkpoints:
     Attributes:
       data: split → fingerprint, of the sets that the run uses.
       step: the step to resume from; 0 where there is no checkpoint.
+      best: the best evaluation so far that is on the disk: step, captcha_accuracy, temperature.
       cycle_start: the step at which the learning rate's schedule begins: 0, or where a finished run was continued.
     """
 
@@ -47,7 +48,7 @@ class Checkpoints:
         drawn_with = {name: value for name, value in manifests[VALIDATION].items() if name in about_set}
         self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
         self._metadata: dict | None = None
-        self._best = {"step": 0, "captcha_accuracy": 0.0}
+        self.best = {"step": 0, "captcha_accuracy": 0.0}
         self._candidate: dict | None = None  # a better evaluation, not saved yet
         self._failure: OSError | None = None  # of the last save
         self._stack = contextlib.ExitStack()
@@ -68,7 +69,9 @@ class Checkpoints:
     def _hold_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         holder = self._folder / HOLDER
-        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        who = "another process"
+        with contextlib.suppress(FileNotFoundError):
+            who = holder.read_text(encoding="utf-8")
         busy = f"{self._folder}: {who} is training there; stop it, or name another folder (--save_dir)"
         self._stack.enter_context(lock(self._folder, "train", busy))
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
@@ -77,43 +80,30 @@ class Checkpoints:
         checkpoint_files.finish_setting_aside(self._folder)
 
     def _find_start(self) -> None:
-        """Find where to resume. Resuming with another config than the run began with would mix the two."""
-        self._metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
-        different = "; ".join(self._differences()) if self._metadata else ""
-        if different and self._set_aside:
-            aside = checkpoint_files.set_aside(self._folder)
-            print(f"{self._folder}: the run there no longer fits ({different}); it was moved to {aside}")
-            self._metadata, self.step, self.cycle_start = None, 0, 0
-        elif different:
-            raise UserError(
-                f"{self._metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, move"
-                f" this run to {self._folder}/before-<n> with --set-aside (make train does that), or set another"
-                " --save_dir"
-            )
-
-    def _differences(self) -> list[str]:
-        """How the newest checkpoint's run differs from this one, one text each. Sets step and cycle_start.
+        """Find where to resume. Resuming with another config than the run began with would mix the two.
 
         A run that has reached its last step may be continued with a larger max_steps: its learning rate then begins a
         new cycle (warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
         """
-        self.step, self.cycle_start = self._metadata["step"], self._metadata["cycle_start"]
-        saved = saved_config(self._metadata).experiment()
-        ours = self._config.experiment()
-        if self.step >= saved["max_steps"] < ours["max_steps"]:
-            self.cycle_start = self.step
+        metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+        if not metadata:
+            return
+        saved, ours = saved_config(metadata).experiment(), self._config.experiment()
+        continued = metadata["step"] >= saved["max_steps"] < ours["max_steps"]
+        if continued:
             saved["max_steps"] = ours["max_steps"]
-        changed = [name for name in ours if ours[name] != saved[name]]
-        different = [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in changed]
-        for split in sorted(self.data.keys() | self._metadata["data"].keys()):
-            if self.data.get(split) != self._metadata["data"].get(split):
-                different.append(f"the {split} split has changed")
-        return different
-
-    @property
-    def best(self) -> dict:
-        """The best evaluation so far that is on the disk: step, captcha_accuracy, temperature."""
-        return self._best
+        different = "; ".join([*_changed(saved, ours), *_changed_splits(metadata["data"], self.data)])
+        if not different:
+            self._metadata, self.step = metadata, metadata["step"]
+            self.cycle_start = self.step if continued else metadata["cycle_start"]
+        elif self._set_aside:
+            aside = checkpoint_files.set_aside(self._folder)
+            print(f"{self._folder}: the run there no longer fits ({different}); it was moved to {aside}")
+        else:
+            raise UserError(
+                f"{metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, move this run"
+                f" to {self._folder}/before-<n> with --set-aside (make train does that), or set another --save_dir"
+            )
 
     def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
         """Read the checkpoint to resume from, where there is one. Later saves are of this model and optimizer."""
@@ -121,9 +111,9 @@ class Checkpoints:
         if not self._metadata:
             return
         checkpoint_files.restore(self._metadata, model, optimizer)
-        self._best, self._saved_step = self._metadata["best"], self.step
+        self.best, self._saved_step = self._metadata["best"], self.step
         if self._metadata["path"].stem != f"{LATEST}-{self.step}":  # the run was killed between the two saves
-            self._write(LATEST, self.step, self._best, self._config.keep_checkpoints)
+            self._write(LATEST, self.step, self.best, self._config.keep_checkpoints)
         checkpoint_files.keep(self._folder, BEST, self.step, 1)
 
     def judge(self, step: int, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -137,7 +127,7 @@ class Checkpoints:
         """
         captchas, characters = captcha_model.evaluation(logits, labels, self._config)
         accuracy = float(captchas.mean())
-        if not self._best["step"] or accuracy >= self._best["captcha_accuracy"]:
+        if not self.best["step"] or accuracy >= self.best["captcha_accuracy"]:
             calibrated = temperature(logits, labels, self._config)
             self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": calibrated}
         return {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
@@ -154,9 +144,9 @@ class Checkpoints:
         try:
             if candidate:
                 self._write(BEST, step, candidate, 1)
-                self._best = candidate
+                self.best = candidate
             if latest:
-                self._write(LATEST, step, self._best, self._config.keep_checkpoints)
+                self._write(LATEST, step, self.best, self._config.keep_checkpoints)
                 self._saved_step = step
                 return "saved"
         except OSError as error:
@@ -179,6 +169,16 @@ class Checkpoints:
             f"{self._folder}: step {step} cannot be saved ({self._failure.strerror}); the last checkpoint is {last};"
             " make room, and run the same command again"
         ) from self._failure
+
+
+def _changed(saved: dict, ours: dict) -> list[str]:
+    """One text for each setting that differs from the one that was saved."""
+    return [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in ours if ours[name] != saved[name]]
+
+
+def _changed_splits(saved: dict, ours: dict) -> list[str]:
+    """One text for each split that is not the one that was saved."""
+    return [f"the {split} split has changed" for split in sorted(saved | ours) if saved.get(split) != ours.get(split)]
 
 
 def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:

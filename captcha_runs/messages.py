@@ -2,7 +2,7 @@
 
 import captcha_model
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import decode, probabilities, text_of
 from captcha_predict.images import open_image
 from captcha_runs.checkpoint_files import BEST
 from captcha_sets.draw import TRAIN, is_own
@@ -59,6 +59,6 @@ def misread(records: np.ndarray, logits: np.ndarray, config: Config) -> Image.Im
     if not wrong.size:
         return None
     predicted, _ = decode(probabilities(logits[wrong], config), config)
-    names, pairs = classes(config), zip(records["labels"][wrong], predicted, strict=True)
-    captions = [" > ".join("".join(names[label] for label in labels) for labels in pair) for pair in pairs]
+    pairs = zip(records["labels"][wrong], predicted, strict=True)
+    captions = [f"{text_of(truth, config)} > {text_of(found, config)}" for truth, found in pairs]
     return contact_sheet([open_image(image) for image in records["image"][wrong]], COLUMNS, captions)

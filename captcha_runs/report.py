@@ -4,7 +4,6 @@ write(path, scored, gallery, config, entries)       the page; its layout is in r
 """
 
 import dataclasses
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +49,7 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
         gallery=shown,
         tables=_tables(scored, config, evaluated),
         percent=_percent,
-        json=Markup(json.dumps(scored, ensure_ascii=False).replace("<", "\\u003c")),
+        json=html.embedded_json(scored),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import captcha_model
 from captcha_config import Config
-from captcha_predict.decode import classes, decode, probabilities
+from captcha_predict.decode import classes, decode, probabilities, text_of
 from captcha_runs import metrics
 
 import numpy as np
@@ -34,29 +34,37 @@ class Results:
     look: Callable[[np.ndarray], np.ndarray] | None = None  # images → position weights; an exported model gives none
 
     @functools.cached_property
-    def correct(self) -> np.ndarray:
-        """bool [count]: which captchas are read correctly."""
-        return captcha_model.evaluation(self.logits, self.labels, self.config)[0]
-
-    @functools.cached_property
-    def correct_characters(self) -> np.ma.MaskedArray:
-        """bool [count, length], masked as by captcha_model.evaluation."""
-        return captcha_model.evaluation(self.logits, self.labels, self.config)[1]
-
-    @functools.cached_property
     def probabilities(self) -> np.ndarray:
         """float32 [count, length, classes]."""
         return probabilities(self.logits, self.config)
 
     @functools.cached_property
+    def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
+        return decode(self.probabilities, self.config)
+
+    @property
     def predicted(self) -> np.ndarray:
         """int [count, length]: the predicted labels."""
-        return decode(self.probabilities, self.config)[0]
+        return self._decoded[0]
 
-    @functools.cached_property
+    @property
     def confidence(self) -> np.ndarray:
         """float32 [count]: the network's probability that the predicted text is correct."""
-        return decode(self.probabilities, self.config)[1]
+        return self._decoded[1]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool [count]: which captchas are read correctly."""
+        return self._correct[0]
+
+    @property
+    def correct_characters(self) -> np.ma.MaskedArray:
+        """bool [count, length], masked as by captcha_model.evaluation."""
+        return self._correct[1]
+
+    @functools.cached_property
+    def _correct(self) -> tuple[np.ndarray, np.ma.MaskedArray]:
+        return captcha_model.correct(self.predicted, self.labels, self.config)
 
 
 def score(results: Results) -> dict:
@@ -123,10 +131,9 @@ def gallery(results: Results) -> dict[str, list[dict]]:
 
 
 def _entry(results: Results, index: int, image: Image.Image) -> dict:
-    names, texts = classes(results.config), (results.labels[index], results.predicted[index])
-    truth, prediction = ("".join(names[label] for label in labels) for labels in texts)
+    prediction = text_of(results.predicted[index], results.config)
     return {
-        "truth": truth,
+        "truth": text_of(results.labels[index], results.config),
         "prediction": prediction,
         "confidence": float(results.confidence[index]),
         "probabilities": results.probabilities[index].max(axis=-1)[: len(prediction)].tolist(),

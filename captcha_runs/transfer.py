@@ -46,9 +46,8 @@ def like_network(config: Config, typed: Collection[str]) -> Config:
             raise
         theirs = checkpoints.saved_config(started)
         free = theirs.count_freely
-    names = [name for name in NETWORK_FIELDS if name not in typed]
-    taken = {name: getattr(theirs, name) for name in names}
-    return dataclasses.replace(config, **taken, count_freely=free)
+    taken = {name: getattr(theirs, name) for name in NETWORK_FIELDS} | {"count_freely": free}
+    return dataclasses.replace(config, **{name: value for name, value in taken.items() if name not in typed})
 
 
 def at_image_size(config: Config, typed: Collection[str]) -> tuple[Config, set[str]]:

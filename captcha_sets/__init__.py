@@ -2,7 +2,7 @@
 
 draw        one captcha, seeded, by whatever function draws it
 library     the default drawer: the captcha library's
-styles      a drawer of many styles; glyphs: its characters
+styles      a drawer of many styles; glyphs, clutter, damage: what it draws
 pool        many captchas, on all cores
 shards      TFRecord files
 manifest    what a split holds, and the command that makes it

@@ -9,7 +9,6 @@ png_files(images, config)                           (text, PNG file) pairs at th
 
 import collections
 import dataclasses
-import hashlib
 import math
 import random
 from collections.abc import Collection, Iterator
@@ -19,7 +18,7 @@ from urllib.parse import unquote
 
 from captcha_cli import UserError
 from captcha_config import MAX_PIXELS, MIN_PIXELS, Config
-from captcha_predict.images import images_in, open_image, resized
+from captcha_predict.images import digest, images_in, open_image, resized
 from captcha_sets.draw import png
 from captcha_sets.labels import RARE, csv_labels, wrong
 from captcha_sets.manifest import TRAIN, VALIDATION
@@ -54,7 +53,7 @@ def labelled_images(
         except UserError as error:
             problems.append(str(error))
             continue
-        pixels = hashlib.sha256(image.tobytes()).digest()
+        pixels = digest(image)
         if why := wrong(text, config, typed):
             problems.append(f"{path}: the label {label!r} {why}")
         elif pixels in seen:
@@ -138,7 +137,8 @@ def hold_out(good: list[LabelledImage], source: Path, config: Config) -> dict[st
     held_out = round(config.validation_share * len(good))
     if not 0 < held_out < len(good):
         raise UserError(
-            f"{source}: {len(good)} usable images are too few for validation_share {config.validation_share}; add some"
+            f"{source}: {len(good)} usable images are too few for validation_share {config.validation_share}; add"
+            " some, or set a larger --validation_share"
         )
     chosen = set(random.Random(f"{config.seed}/validation").sample(range(len(good)), held_out))
     return {

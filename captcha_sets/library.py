@@ -1,4 +1,4 @@
-"""Draw with the captcha library, seeded: the drawer that config.drawer names unless one names another.
+"""Draw with the captcha library, seeded: the default drawer.
 
 image = draw(text, config, rng)     one captcha
 draw_one_or_mixed(text, ...)        the same, of one font size, or of several others
@@ -19,6 +19,7 @@ from captcha_config import RANGES, Config
 
 from PIL import Image, ImageFont
 
+MAX_FONTS = 1000  # fonts that are known to have all characters; it takes 30 ms to find out
 MAX_KEPT = 100  # configs whose fonts stay loaded; the try-out page draws with many
 ATTRIBUTES = (*RANGES, "word_space_probability", "word_offset_dx")  # of the library's ImageCaptcha
 
@@ -45,7 +46,12 @@ def _image_captcha(config: Config, width: int, height: int):
         captcha.lookup_table = list(config.lookup_table)
     dots, curve = captcha.create_noise_dots, captcha.create_noise_curve
     captcha.create_noise_dots = functools.partial(dots, width=config.noise_dot_width, number=config.noise_dots)
-    captcha.create_noise_curve = lambda image, color: [curve(image, color) for _ in range(config.noise_curves)]
+
+    def create_noise_curves(image: Image.Image, color: tuple[int, ...]) -> None:
+        for _ in range(config.noise_curves):
+            curve(image, color)
+
+    captcha.create_noise_curve = create_noise_curves
     return captcha
 
 
@@ -62,10 +68,11 @@ def draw_one_or_mixed(text: str, config: Config, rng: random.Random) -> Image.Im
     The library takes a font size for each character. Of sizes 40 to 56 it would hardly ever draw a captcha of 40 alone.
     """
     first, *others = config.font_sizes
-    return draw(text, _with_sizes(config, rng.choice([(first,), tuple(others)])), rng)
+    sizes = rng.choice([(first,), tuple(others)]) if others else (first,)
+    return draw(text, _with_sizes(config, sizes), rng)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=MAX_KEPT)
 def _with_sizes(config: Config, font_sizes: tuple[int, ...]) -> Config:
     return dataclasses.replace(config, font_sizes=font_sizes)
 
@@ -77,6 +84,7 @@ def check_fonts(config: Config) -> None:
             _check_font(font_file, size, config.characters)
 
 
+@functools.lru_cache(maxsize=MAX_FONTS)
 def _check_font(font_file: str, size: int, characters: str) -> None:
     try:
         font = ImageFont.truetype(font_file, size)

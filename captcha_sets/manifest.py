@@ -153,7 +153,7 @@ def read_manifest(split: str, config: Config) -> dict:
     if different:
         raise UserError(
             f"{manifest_path(split, config)}: the set has {'; '.join(different)}; change the config to match, or"
-            f" replace the set: {new_set_command(split, config, manifest)}"
+            f" replace the set: {new_set_command(config, manifest)}"
         )
     return manifest
 
@@ -232,7 +232,7 @@ def make_command(split: str, config: Config, manifest: dict | None = None) -> st
     return _drawing_command([*words, "--splits", split], values, config)
 
 
-def new_set_command(split: str, config: Config, manifest: dict) -> str:
+def new_set_command(config: Config, manifest: dict) -> str:
     """The command that makes sets like the config's in the place of those that are there."""
     if manifest["source"] is not None:
         values = {name: getattr(config, name) for name in CAPTCHA_FIELDS}

@@ -109,7 +109,7 @@ def open_pixels(manifest: dict, config: Config) -> np.memmap:
             finally:
                 new.unlink(missing_ok=True)
             write_checksummed(_note(path), made_of | _looks(path))
-    records = np.load(path, mmap_mode="r")
+        records = np.load(path, mmap_mode="r")
     if path.stat().st_size > _memory():
         # Read ahead fills the cache of a file that fits; of a larger one it would read megabytes for each image.
         records.base.madvise(mmap.MADV_RANDOM)

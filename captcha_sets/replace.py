@@ -18,6 +18,7 @@ from captcha_sets.manifest import DRAWN, describe
 from captcha_sets.shards import is_image, is_shard, plan, write_shard
 from captcha_sets.sheet import sheet_path
 
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in a folder that they have shown
 MARK = ".drawn"  # lies in a folder that the producer filled, and so may replace; names the set that it belongs to
 
 
@@ -65,17 +66,22 @@ def write_split(
 
 
 def check_target(split: str, config: Config, images: bool) -> None:
-    """Raise UserError where writing PNG files would remove a file that is not this set's, or nothing can be written."""
+    """Raise UserError if the split cannot be written, or a file that is not its own would be removed.
+
+    Args:
+      images: whether PNG files are to be written. Those of the earlier split go in any case.
+    """
     for path in (config.tfrecords_dir, config.images_dir):
         if "://" in path:
             raise UserError(f"{path}: is not on this machine; set another folder, or draw with captcha_sets.beam")
     folder = Path(config.images_dir, split)
-    if not images:
-        return
-    sheet_path(split, config)
+    if images:
+        sheet_path(split, config)
+    elif not belongs(split, config):
+        return  # the folder stays as it is
     if not folder.exists():
         return
-    names = {entry.name for entry in folder.iterdir()}
+    names = {entry.name for entry in folder.iterdir()} - LITTER
     foreign = sorted(name for name in names - {MARK} if not is_image(name))
     if names and (MARK not in names or foreign):
         raise UserError(

@@ -92,8 +92,8 @@ def plan(
 
 def _starting(config: Config, start: str, typed: Collection[str]) -> Config:
     if start == NOTHING:
-        return config
-    others = [name for name in typed if name not in transfer.NETWORK_FIELDS]
+        return dataclasses.replace(config, init_from="")
+    others = [name for name in typed if name not in (*transfer.NETWORK_FIELDS, "count_freely")]
     return transfer.like_network(dataclasses.replace(config, init_from=start), others)
 
 

@@ -99,12 +99,13 @@ def non_decreasing(values: np.ndarray) -> np.ndarray:
       values: float [..., sizes].
     """
     sizes = values.shape[-1]
-
-    def at(k: int) -> np.ndarray:
-        lowest = [np.min([values[..., i : j + 1].mean(axis=-1) for j in range(k, sizes)], axis=0) for i in range(k + 1)]
-        return np.max(lowest, axis=0)
-
-    return np.stack([at(k) for k in range(sizes)], axis=-1)
+    result = np.full(values.shape, -np.inf)
+    for first in range(sizes):
+        lowest = np.full(values.shape[:-1], np.inf)  # of the means from `first` to `last`, and to later ones
+        for last in reversed(range(first, sizes)):
+            lowest = np.minimum(lowest, values[..., first : last + 1].mean(axis=-1))
+            result[..., last] = np.maximum(result[..., last], lowest)
+    return result
 
 
 def _answer(target: float, points: Sequence[Point], middle: np.ndarray, possible: np.ndarray) -> Answer:

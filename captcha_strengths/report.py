@@ -3,7 +3,6 @@
 write(path, found, values, samples)     the page; its layout is in strength.html
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ def write(
         tries=TRIES,
         labels_per_hour=f"{3600 / values['seconds_per_label']:.0f}",
         several_seeds=all(len(point.seeds) > 1 for each in found for line in each.curves for point in line.points),
-        json=Markup(json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")),
+        json=html.embedded_json(values),
     )
 
 

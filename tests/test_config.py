@@ -31,7 +31,7 @@ def test_the_defaults_are_within_their_own_ranges():
     [
         ({"length": 0}, "length: 0 is out of range; it must be from 1 to 32"),
         ({"learning_rate": float("nan")}, "learning_rate: nan is out of range"),
-        ({"validation_share": 1.0}, "validation_share: 1.0 is out of range; it must be from 0 to 0.9"),
+        ({"validation_share": 1.0}, "validation_share: 1.0 is out of range; it must be from 0.001 to 0.9"),
         ({"batch_size": "64"}, "batch_size: '64' must be of type int"),
         ({"batch_size": True}, "batch_size: True must be of type int"),
         ({"xla": 1}, "xla: 1 must be of type bool"),
@@ -141,7 +141,11 @@ def test_the_help_shows_meaning_range_and_default(monkeypatch, capsys):
     [
         (UserError("tfrecords: is not there"), 2, "error: tfrecords: is not there"),
         (FileNotFoundError(2, "No such file or directory", "x.png"), 2, "error: No such file or directory: x.png"),
-        (MemoryError(), 2, "error: out of memory; use a smaller --batch_size, or fewer --workers"),
+        (
+            MemoryError(),
+            2,
+            "error: out of memory; close other programs, or use a smaller --batch_size, --workers or --fresh",
+        ),
         (KeyboardInterrupt(), 130, "stopped; run the same command again"),
     ],
 )

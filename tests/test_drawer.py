@@ -5,6 +5,7 @@ import random
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import captcha_data
 import captcha_evaluate
@@ -13,10 +14,12 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_producer import produce
 from captcha_runs import scores
+from captcha_sets import styles
 from captcha_sets.draw import draw
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pool import draw_many, is_repeatable
 
+import matplotlib
 import numpy as np
 import pytest
 from conftest import DRAWING, SMALL, TRAINING, errors, files, in_folder, options, run
@@ -378,6 +381,13 @@ from captcha.image import ImageCaptcha
 def draw(text, config, rng):
     return ImageCaptcha(config.width, config.height, font_sizes=config.font_sizes).generate_image(text)
 """
+
+
+def test_a_bug_in_a_drawer_of_the_project_is_not_told_as_the_users(monkeypatch):
+    monkeypatch.setattr(styles, "GROUNDS", (lambda *_: {}["no such ground"],))
+    fonts = tuple(str(path) for path in Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans.ttf"))
+    with pytest.raises(KeyError, match="no such ground"):
+        draw(0, "train", Config(drawer="captcha_sets.styles:draw", fonts=fonts))
 
 
 def test_a_report_shows_the_captchas_that_were_scored_although_they_cannot_be_drawn_again(module, tmp_path):

@@ -291,7 +291,7 @@ def test_where_case_is_ignored_labels_take_the_case_of_the_characters_that_were_
 def test_ignoring_case_is_for_imports_alone(tmp_path):
     done = run("captcha_producer.py", "--ignore_case", cwd=tmp_path)
     assert errors(done.stderr) == [
-        "captcha_producer.py: error: --leave-out, --ignore_case and --init_from are for imports; name a --source"
+        "captcha_producer.py: error: --leave-out, --ignore_case, --init_from, --validation_share need --source"
     ]
     assert (done.returncode, files(tmp_path)) == (2, {})
 

@@ -9,12 +9,14 @@ import captcha_train
 from captcha_cli import UserError
 from captcha_producer import import_images
 from captcha_sets.draw import draw, png
+from captcha_sets.labelled import labelled_images
 from captcha_sets.manifest import SPLITS, TRAIN, like_sets, make_command, read_manifest
 from captcha_sets.shards import image_name
 
 import numpy as np
 import pytest
 from conftest import DRAWING, SMALL, errors, files, in_folder, options, run
+from PIL import Image
 from test_producer import follow
 
 
@@ -79,6 +81,13 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(mine, tmp_path):
         assert sum(expected in line for line in problems) == 1, expected
 
 
+def test_blank_images_of_different_sizes_are_different(tmp_path):
+    for i, size in enumerate([(20, 16), (16, 20)]):
+        Image.new("RGB", size).save(tmp_path / f"{i}_01.png")
+    good, problems = labelled_images(tmp_path, SMALL)
+    assert (len(good), problems) == (2, [])
+
+
 def test_files_that_cannot_be_used_are_left_out_when_asked(mine, tmp_path):
     (mine / "notes.txt").write_text("notes")
     words = ("--source", mine, "--splits", "train", "--leave-out", *options(DRAWING))
@@ -94,7 +103,7 @@ def test_files_that_cannot_be_used_are_left_out_when_asked(mine, tmp_path):
 def test_leave_out_is_for_imports_alone(tmp_path):
     done = run("captcha_producer.py", "--leave-out", cwd=tmp_path)
     assert errors(done.stderr) == [
-        "captcha_producer.py: error: --leave-out, --ignore_case and --init_from are for imports; name a --source"
+        "captcha_producer.py: error: --leave-out, --ignore_case, --init_from, --validation_share need --source"
     ]
     assert files(tmp_path) == {}
 

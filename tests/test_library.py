@@ -197,10 +197,10 @@ def test_the_largest_value_can_be_drawn(name):
         ({"canvas_sizes": ("160x60", "8x60")}, "canvas_sizes: '8x60' must be WIDTHxHEIGHT"),
         ({"canvas_sizes": ("160x2049",)}, "canvas_sizes: '160x2049' must be WIDTHxHEIGHT"),
         ({"canvas_sizes": ("160x60 ",)}, "canvas_sizes: '160x60 ' must be WIDTHxHEIGHT"),
-        ({"bg_color": (255, 255)}, "bg_color: 2 numbers are given; it takes (3,) or none"),
+        ({"bg_color": (255, 255)}, "bg_color: 2 numbers are given; it takes 3, or none"),
         ({"bg_color": (0, 0, 256)}, "bg_color: 256 is out of range; it must be from 0 to 255"),
-        ({"fg_color": (0, 0, 0, 0, 0)}, "fg_color: 5 numbers are given; it takes (3, 4) or none"),
-        ({"lookup_table": (1, 2, 3)}, "lookup_table: 3 numbers are given; it takes (256,) or none"),
+        ({"fg_color": (0, 0, 0, 0, 0)}, "fg_color: 5 numbers are given; it takes 3 or 4, or none"),
+        ({"lookup_table": (1, 2, 3)}, "lookup_table: 3 numbers are given; it takes 256, or none"),
         ({"noise_dots": -1}, "noise_dots: -1 is out of range; it must be from 0 to 10000"),
         ({"noise_dot_width": 0}, "noise_dot_width: 0 is out of range; it must be from 1 to 100"),
         ({"noise_curves": 101}, "noise_curves: 101 is out of range; it must be from 0 to 100"),
@@ -227,6 +227,13 @@ def test_the_settings_are_options_of_the_producer(tmp_path):
     assert done.returncode == 0, done.stderr
     settings = {"character_rotate": (-5, 5), "bg_color": (255, 255, 255), "noise_curves": 3, "canvas_sizes": ("96x64",)}
     assert read_manifest("train", replace(in_folder(tmp_path), **settings))["count"] == 100
+
+
+def test_of_a_single_font_size_all_captchas_are_drawn_with_it():
+    config = replace(STILL, font_sizes=(40,), drawer="captcha_sets.library:draw_one_or_mixed")
+    for index in range(20):
+        text, image = draw(index, "train", config)
+        assert np.array_equal(image, still_captcha(text, config))
 
 
 def test_one_size_or_mixed_draws_half_of_the_captchas_with_the_first_size_alone():

@@ -309,12 +309,18 @@ def test_a_million_png_files_are_written_unasked():
 # What is never lost
 
 
-def test_images_that_the_producer_did_not_draw_are_never_removed(folder, config):
+@pytest.mark.parametrize("images", [True, False])
+def test_images_that_the_producer_did_not_draw_are_never_removed(folder, config, images):
     (folder / "images" / "train" / "my holiday.png").write_bytes(b"mine")
     before = files(folder)
     with pytest.raises(UserError, match=r"holds files that the producer did not write, such as my holiday\.png"):
-        produce("train", replace(config, seed=2))
+        produce("train", replace(config, seed=2), images=images)
     assert files(folder) == before
+
+
+def test_files_that_a_file_manager_leaves_in_the_folder_do_not_matter(folder, config):
+    (folder / "images" / "train" / ".DS_Store").write_bytes(b"how the folder looked")
+    assert produce("train", replace(config, seed=2))["seed"] == 2
 
 
 def test_a_folder_of_images_with_the_producers_names_is_not_the_producers(folder, config):

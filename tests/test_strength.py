@@ -148,6 +148,7 @@ def test_own_images_are_measured_up_to_their_number(own_images):
     (("--sizes", "0"), "--sizes: a number of labels must be 1 or more"),
     (("--starts", "nowhere"), "init_from: nowhere is neither a folder"),
     (("--report", "no/report.html"), "--report no/report.html: there is no folder no"),
+    (("--report", "."), "--report .: is a folder; name a file in it"),
     (("--json", "no/results.json"), "--json no/results.json: there is no folder no"),
     (("--human", "no.json"), "--human no.json: there is no such file"),
 ])  # fmt: skip

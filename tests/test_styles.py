@@ -6,7 +6,7 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets import glyphs, styles
+from captcha_sets import clutter, glyphs, styles
 from captcha_sets.draw import check_drawing, draw
 from captcha_sets.pool import is_repeatable
 
@@ -53,10 +53,10 @@ def test_a_long_text_in_a_small_picture_is_drawn_completely():
 def test_ink_can_be_seen_on_its_ground():
     rng = random.Random(1)
     for _ in range(500):
-        ground = styles._colour(rng)
-        ink = styles._ink(ground, rng)
-        lightness = abs(styles._lightness(ink) - styles._lightness(ground))
-        assert lightness > styles.CLEARLY or np.linalg.norm(np.subtract(ink, ground)) > styles.BY_COLOUR
+        ground = clutter.any_colour(rng)
+        ink = clutter.ink_on(ground, rng)
+        lightness = abs(clutter._lightness(ink) - clutter._lightness(ground))
+        assert lightness > clutter.CLEARLY or np.linalg.norm(np.subtract(ink, ground)) > clutter.BY_COLOUR
 
 
 def test_styles_differ_more_than_the_text_does():
