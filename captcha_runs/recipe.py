@@ -11,12 +11,18 @@ from captcha_config import Config
 from captcha_sets.draw import TRAIN
 from captcha_sets.manifest import SPLITS, open_manifest, set_exists
 
-# (labelled images up to this number, how to train on them): the fewer, the more they are varied
-RECIPES = (
+# (labelled images up to this number, how to train on them): the fewer, the more they are varied.
+FROM_SCRATCH = (
     (3_000, {"max_steps": 500, "shift": 6, "rotate": 10.0, "zoom": 0.1}),
     (30_000, {"max_steps": 1000, "shift": 4, "rotate": 5.0, "zoom": 0.05}),
 )
-CAREFUL = {"learning_rate": 0.004}  # where another network is started from, so that less of it is lost
+# From a network that reads some of these captchas already: at a higher learning rate it forgets more than it learns.
+FINE_TUNING = (
+    (300, {"max_steps": 200, "learning_rate": 0.0005, "shift": 6, "rotate": 10.0, "zoom": 0.1}),
+    (3_000, {"max_steps": 300, "learning_rate": 0.001, "shift": 6, "rotate": 10.0, "zoom": 0.1}),
+    (30_000, {"max_steps": 1000, "learning_rate": 0.001, "shift": 4, "rotate": 5.0, "zoom": 0.05}),
+)
+CHOSEN = ("max_steps", "learning_rate", "shift", "rotate", "zoom")
 
 
 def for_own_images(config: Config, count: int, typed: Collection[str]) -> Config:
@@ -25,9 +31,9 @@ def for_own_images(config: Config, count: int, typed: Collection[str]) -> Config
     Args:
       typed: names of the fields that were typed; these stay as they are.
     """
-    for largest, values in RECIPES if config.automatic else ():
+    recipes = FINE_TUNING if config.init_from else FROM_SCRATCH
+    for largest, values in recipes if config.automatic else ():
         if count <= largest:
-            values = values | CAREFUL if config.init_from else values
             chosen = {name: value for name, value in values.items() if name not in typed}
             return dataclasses.replace(config, **chosen)
     return config
@@ -41,7 +47,7 @@ def for_sets(config: Config, typed: Collection[str]) -> Config:
         return config
     count = sum(manifest["count"] for manifest in imported)
     chosen = for_own_images(config, count, typed)
-    names = [name for name in (*RECIPES[0][1], *CAREFUL) if getattr(chosen, name) != getattr(config, name)]
+    names = [name for name in CHOSEN if getattr(chosen, name) != getattr(config, name)]
     if names:
         values = ", ".join(f"{name} {getattr(chosen, name)}" for name in names)
         print(f"chosen for {count} imported images: {values} (options override these)")

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 from captcha_config import Config
 from captcha_producer import import_images
-from captcha_runs.recipe import RECIPES, for_own_images, for_sets
+from captcha_runs.recipe import for_own_images, for_sets
 from captcha_sets.draw import draw
 from captcha_sets.manifest import SPLITS
 
 import pytest
 from conftest import SMALL, in_folder, options, run
-
-CHOSEN = tuple(RECIPES[0][1])
 
 
 @pytest.fixture
@@ -39,12 +37,19 @@ def test_many_images_are_trained_on_as_the_config_says():
 
 def test_what_was_typed_stays():
     chosen = for_own_images(replace(Config(), rotate=3.0), 100, ("rotate",))
-    assert (chosen.rotate, chosen.zoom) == (3.0, RECIPES[0][1]["zoom"])
+    assert chosen == replace(for_own_images(Config(), 100, ()), rotate=3.0)
 
 
-def test_a_network_that_starts_from_another_one_learns_more_slowly():
-    from_nothing, from_another = (for_own_images(Config(init_from=name), 100, ()) for name in ("", "starter"))
-    assert from_nothing.learning_rate == Config.learning_rate > from_another.learning_rate
+@pytest.mark.parametrize("count", [100, 1000, 10_000])
+def test_a_network_that_starts_from_another_one_learns_more_slowly(count):
+    from_scratch, from_another = (for_own_images(Config(init_from=name), count, ()) for name in ("", "starter"))
+    assert from_scratch.learning_rate == Config.learning_rate > from_another.learning_rate
+
+
+def test_the_fewer_images_the_more_of_the_other_network_is_kept():
+    few, more = (for_own_images(Config(init_from="starter"), count, ()) for count in (100, 1000))
+    assert few.learning_rate < more.learning_rate
+    assert few.max_steps < more.max_steps
 
 
 def test_the_config_can_turn_it_off():
