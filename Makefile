@@ -2,6 +2,7 @@
 # make test         set up and run the tests          make test-all   the slow ones too
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
+# make fuzz         a hundred thousand broken and hostile files
 # make models       train the shipped networks anew, two hours
 # make starter      train a starter network, hours, in pieces of any length
 # make tensorboard  watch the training in a browser
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test test-all tensorboard faults check bench models starter notebook
+.PHONY: train setup test test-all tensorboard faults fuzz check bench models starter notebook
 
 train: .venv/.done
 	$(RUN) captcha_producer.py --update
@@ -39,6 +40,9 @@ test-all: .venv/.done-dev
 
 faults: .venv/.done-dev
 	$(RUN) tests/faults/faults.py --count 1000
+
+fuzz: .venv/.done-dev
+	$(RUN) tests/fuzz/fuzz.py --count 100000
 
 tensorboard: .venv/.done
 	$(RUN) -m tensorboard.main --logdir save

@@ -8,7 +8,6 @@ python captcha_evaluate.py --model letters --fresh 20000
 import argparse
 import dataclasses
 import functools
-import io
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,6 +20,7 @@ with quiet_import(__name__):
 
 import captcha_predict
 from captcha_config import Config
+from captcha_predict.images import open_image
 from captcha_runs import attention, checkpoint_files, checkpoints, log, transfer
 from captcha_runs.scores import Results, gallery, score
 from captcha_sets.draw import check_trusted, draw
@@ -88,9 +88,10 @@ def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable, Callable]:
 
 def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable, None]:
     reader = captcha_predict.load(model)
-    trained = Config.from_dict(reader.description["config"])
+    path = captcha_predict.find(model)
+    trained = Config.from_dict(reader.description["config"], path)
     trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in OWN_FIELDS})
-    return str(captcha_predict.find(model)), trained, reader.description["drawn_with"], reader.logits, None
+    return str(path), trained, reader.description["drawn_with"], reader.logits, None
 
 
 def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collection[str]) -> Config:
@@ -112,7 +113,7 @@ def _fresh(count: int, like: Config) -> tuple:
     if is_repeatable(FRESH, like):
         return captchas, lambda indices: [draw(int(index), FRESH, like)[1] for index in indices]
     kept: list[tuple[str, bytes]] = []  # the report shows some of them, which cannot be drawn again
-    return _kept(captchas, kept), lambda indices: [Image.open(io.BytesIO(kept[index][1])) for index in indices]
+    return _kept(captchas, kept), lambda indices: [open_image(kept[index][1]) for index in indices]
 
 
 def _kept(captchas: Iterator, kept: list) -> Iterator:
@@ -125,9 +126,7 @@ def _pick(manifest: dict, config: Config, indices: Sequence[int]) -> list[Image.
     """The captchas of a split with these indices, in one pass over its shards."""
     wanted = set(indices)
     found = {
-        index: Image.open(io.BytesIO(encoded)).convert("RGB")
-        for index, (_, encoded) in enumerate(examples(manifest, config))
-        if index in wanted
+        index: open_image(encoded) for index, (_, encoded) in enumerate(examples(manifest, config)) if index in wanted
     }
     return [found[index] for index in indices]
 

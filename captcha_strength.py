@@ -12,7 +12,6 @@ saved as it ends. Stop the command at any moment and run it again: it measures w
 import argparse
 import collections
 import dataclasses
-import io
 import itertools
 import json
 import random
@@ -31,6 +30,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_pages import MISSING, NEEDED
+from captcha_predict.images import open_image
 from captcha_producer import produce
 from captcha_runs import html, optimizer, transfer
 from captcha_sets.draw import TRAIN, draw, png
@@ -210,7 +210,7 @@ def held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:
 
 def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
     """The first SAMPLES held-out captchas, as (text, image)."""
-    return [(text, Image.open(io.BytesIO(encoded)).convert("RGB")) for text, encoded in held_out(pool, SAMPLES)]
+    return [(text, open_image(encoded)) for text, encoded in held_out(pool, SAMPLES)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,10 @@ from captcha_pages.labelling import CHECKED, Labelling
 from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import Reader
+from captcha_predict.form import misfit
+
+SUSPECT = {"file": str, "prediction": str, "times": str}
+SUSPECTS = {"labels": {str: str}, "suspects": [SUSPECT]}  # what captcha_suspects.py --json writes
 
 
 class Checking(Labelling):
@@ -69,11 +73,13 @@ def read_suspects(path: Path) -> dict:
     """
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        labels = {os.path.normpath(str(file)): str(label) for file, label in listed["labels"].items()}
-        suspects = [{name: str(row[name]) for name in ("file", "prediction", "times")} for row in listed["suspects"]]
-        unlabelled = [row["file"] for row in suspects if row["file"] not in labels]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is not what captcha_suspects.py --json writes; write it again") from error
+        if problem := misfit(listed, SUSPECTS):
+            raise ValueError(problem)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not what captcha_suspects.py --json writes ({error}); write it again") from error
+    labels = {os.path.normpath(file): label for file, label in listed["labels"].items()}
+    suspects = [{name: row[name] for name in SUSPECT} for row in listed["suspects"]]
+    unlabelled = [row["file"] for row in suspects if row["file"] not in labels]
     outside = [file for file in labels if os.path.isabs(file) or file.startswith(os.pardir)]
     if outside or unlabelled:
         raise UserError(f"{path}: {(outside + unlabelled)[0]!r} is not one of the labelled images; write it again")

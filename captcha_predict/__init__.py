@@ -24,7 +24,9 @@ from typing import Any
 
 from captcha_predict.console import UserError
 from captcha_predict.decode import Prediction, classes, prediction_of
+from captcha_predict.form import misfit
 from captcha_predict.images import images_in, open_image, resized
+from captcha_predict.network import opened
 
 import numpy as np
 
@@ -37,6 +39,16 @@ DEFAULT = "digits"  # the shipped model that reads where none is named and save/
 STARTER = "starter"  # the shipped model that knows captchas of many styles
 DESCRIPTION = "captcha.json"  # the model's description, zipped behind the network
 FORMAT = 2  # of the description; an earlier version's models use other keys
+CAPTCHA = ("characters", "length", "min_length", "width", "height")
+FORM = {
+    "characters": str,
+    "length": int,
+    "min_length": int,
+    "width": int,
+    "height": int,
+    "config": {"channels": [int], "head_units": [int]},
+    "drawn_with": {"source": (str, None)},
+}  # of the description, as far as it is always used
 BLOCK = 1000  # images taken from the input at a time, so that a million of them do not wait in memory
 CHUNK = 20  # images given to a thread at a time: handing them over one by one would cost as much as decoding
 
@@ -133,27 +145,33 @@ class Reader:
             self.description, self._network = _unpack(path.read_bytes())
             if self.description.get("format") != FORMAT:
                 raise UserError(f"{path}: was exported by another version of this project; export it again")
-            captcha = (self.description[name] for name in ("characters", "length", "width", "height"))
-            self.characters, self.length, self.width, self.height = captcha
-            self.min_length = self.description.get("min_length", 0)
-            self.one_alphabet = self.description["config"].get("one_alphabet", False)
+            self._describe()
             self._idle = [self._interpreter()]  # each serves one call at a time
             (pixels,), (logits,) = self._idle[0].get_input_details(), self._idle[0].get_output_details()
             self._pixels, self._logits = pixels["index"], logits["index"]
-            if [*pixels["shape"][1:]] != [self.height, self.width, 3]:
-                raise ValueError("the size of its images is not the one described")
-            if [*logits["shape"][1:]] != [self.length, len(classes(self))]:
+            blank = np.zeros((1, self.height, self.width, 3), np.uint8)
+            if self.logits(blank).shape != (1, self.length, len(classes(self))):
                 raise ValueError("the shape of its logits is not the one described")
-        except (zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{path}: is not a complete model ({error}); copy it again, or export it again") from error
+        except (zipfile.BadZipFile, EOFError, KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(f"{path}: is not a complete model ({reason}); copy it again, or export it again") from error
+
+    def _describe(self) -> None:
+        """Set what the description says. Raises ValueError where that makes no sense."""
+        described = {"min_length": 0, **self.description}
+        if problem := misfit(described, FORM, "its description"):
+            raise ValueError(problem)
+        captcha = [described[name] for name in CAPTCHA]
+        self.characters, self.length, self.min_length, self.width, self.height = captcha
+        self.one_alphabet = bool(described["config"].get("one_alphabet"))
+        if len(set(self.characters)) != len(self.characters) or not 0 <= self.min_length <= self.length:
+            raise ValueError("its characters or lengths make no sense")
+        if [described["config"].get(name, described[name]) for name in CAPTCHA] != captcha:
+            raise ValueError("its config is another captcha's")
 
     def _interpreter(self) -> Any:
-        # Imported here because it takes 0.2 s, which programs that only open or draw images need not spend.
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(model_content=self._network, num_threads=1)
-        interpreter.allocate_tensors()
-        return interpreter
+        config = self.description["config"]
+        return opened(self._network, self.width, self.height, max(*config["channels"], *config["head_units"], 3))
 
     def check_characters(self, characters: str | None) -> None:
         """Raise UserError where `characters` names none, or one that the model does not know."""
@@ -193,7 +211,11 @@ class Reader:
 def _unpack(content: bytes) -> tuple[dict, bytes]:
     """(description, network) of a .tflite file. Raises ValueError where the network is damaged."""
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        if packed.getinfo(DESCRIPTION).compress_type != zipfile.ZIP_STORED:  # compressed, it could be of any size
+            raise ValueError(f"{DESCRIPTION} is compressed")
         description = json.loads(packed.read(DESCRIPTION))
+    if problem := misfit(description, {"bytes": int, "sha256": str}, "its description"):
+        raise ValueError(problem)
     network = content[: description["bytes"]]
     if hashlib.sha256(network).hexdigest() != description["sha256"]:
         raise ValueError("its sha256 is wrong")

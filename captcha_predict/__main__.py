@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from captcha_predict import DEFAULT, MODEL, SAVE, STARTER, Prediction, UserError, find, load, parallel_map, shipped
-from captcha_predict.console import OneLineParser, program, quiet_stderr, run, track
+from captcha_predict.console import OneLineParser, printable, program, quiet_stderr, run, track
 from captcha_predict.images import images_in
 
 MANY = 1000  # images, from which on progress is shown
@@ -39,7 +39,7 @@ def read_paths() -> int:
     for path, prediction in zip(paths, predictions, strict=True):
         if isinstance(prediction, UserError):
             unreadable += 1
-            print(f"{program()}: error: {prediction}", file=sys.stderr)
+            print(f"{program()}: error: {printable(str(prediction))}", file=sys.stderr)
         else:
             print(_line(path, prediction, args))
             doubtful += prediction.confidence < DOUBTFUL

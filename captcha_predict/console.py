@@ -29,7 +29,16 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(prog=program(), description=description.partition("\n")[0], allow_abbrev=False)
 
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (see --help)\n")
+
+
+def printable(message: str) -> str:
+    """The message with everything escaped that a terminal would not print: it may quote a stranger's file.
+
+    Of line breaks, only those before an indented line are kept.
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return "".join(shown).replace("\\n  ", "\n  ")
 
 
 def program() -> str:
@@ -61,7 +70,7 @@ def run(main: Callable[[], int | None]) -> None:
         )
     except KeyboardInterrupt:
         exit_stopped()
-    print(f"{program()}: {message}", file=sys.stderr)
+    print(f"{program()}: {printable(message)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 FORMATS = ("PNG", "JPEG", "GIF", "WebP", "BMP")
 MAX_BYTES = 10_000_000  # of a file
 MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold billions of them
+MAX_SIDE = 65_535  # pixels, as in JPEG and GIF: what resizing needs grows with the side
 
 
 def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
@@ -29,16 +30,23 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
     Returns:
       An RGB image, upright; of an animation, the first frame.
     Raises:
-      UserError: the file does not exist, is not a complete image of one of FORMATS, or exceeds MAX_BYTES or
-        MAX_PIXELS; or the array does not hold pixels.
+      UserError: the file does not exist, is not a complete image of one of FORMATS, or exceeds MAX_BYTES,
+        MAX_PIXELS or MAX_SIDE; or the array does not hold pixels.
     """
     name = source if isinstance(source, Path) else "the image"
     try:
-        image = _opened(source, name)
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"{name}: has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; shrink it")
-        image.load()
-        return _on_white(ImageOps.exif_transpose(image))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, and of sizes: our limit is lower
+            image = _opened(source, name)
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"{name}: has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; shrink it")
+            if max(image.size) > MAX_SIDE:
+                raise UserError(
+                    f"{name}: has {image.width}x{image.height} pixels, a side of over {MAX_SIDE}; shrink it"
+                )
+            image.load()
+            image = ImageOps.exif_transpose(image)  # a copy; the other is not kept
+            return _on_white(image)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:
@@ -64,9 +72,7 @@ def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -
     if size > MAX_BYTES:
         raise UserError(f"{name}: has {size} bytes, more than {MAX_BYTES}; make it smaller")
     content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-        return Image.open(content, formats=FORMATS)
+    return Image.open(content, formats=FORMATS)
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -83,7 +89,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 

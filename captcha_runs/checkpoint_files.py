@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from captcha_cli import UserError
+from captcha_predict.form import misfit
 from captcha_sets.files import read_checksummed, reason, sha256, sync, write_checksummed
 
 import keras
@@ -32,6 +33,7 @@ SAVED_MODEL = "saved_model"  # an export that is a folder
 # What a run leaves in its folder, which may hold other files.
 RUN = ("ckpt-*.*", "best-*.*", "log.jsonl", "events.out.tfevents.*", "model*.tflite", "model.onnx", SAVED_MODEL)
 FORMAT = 3  # of the metadata
+FORM = {"step": int, "files": {str: str}, "variables": {str: str}}  # of what `write` adds to it
 MAX_NAMES = 3  # of differing variables that an error names
 
 
@@ -120,6 +122,10 @@ def _read(path: Path) -> tuple[dict, str]:
                 f"{path.with_suffix('')}: was saved by another version of this project; use that version, or start anew"
                 " in another folder (--save_dir)"
             )
+        if problem := misfit(metadata, FORM):
+            raise ValueError(problem)
+        if metadata["step"] != _step(path) or not all(_is_data(name, path) for name in metadata["files"]):
+            raise ValueError("it is the metadata of another checkpoint")
         wrong = [name for name, digest in metadata["files"].items() if sha256(path.parent / name) != digest]
         return {**metadata, "path": path}, f"{wrong[0]} has a wrong checksum" if wrong else ""
     except OSError as error:
@@ -144,8 +150,11 @@ def restore(metadata: dict, model: keras.Model, optimizer: keras.Optimizer | Non
         )
     try:
         status = tf.train.Checkpoint(**_state(model, optimizer)).read(str(metadata["path"].with_suffix("")))
-    except tf.errors.OpError as error:
-        raise UserError(f"{metadata['path']}: was replaced by a newer one meanwhile; run again") from error
+    except (tf.errors.OpError, IndexError) as error:  # TensorFlow's IndexError says that a file is too short
+        raise UserError(
+            f"{metadata['path'].with_suffix('')}: its data cannot be read; run again if a newer checkpoint has replaced"
+            " it, or restore it from a copy"
+        ) from error
     if optimizer:
         status.assert_consumed()
     else:
@@ -197,6 +206,11 @@ def finish_setting_aside(folder: Path) -> None:
     """Move the rest of a run, where set_aside was killed."""
     if (folder / ASIDE).exists():
         print(f"{folder}: the earlier run was moved to {set_aside(folder)}")
+
+
+def _is_data(name: str, path: Path) -> bool:
+    """Whether a file of this name belongs to the checkpoint with the metadata in `path`."""
+    return bool(re.fullmatch(rf"{path.stem}\.[\w.-]+", name))
 
 
 def _step(path: Path) -> int:

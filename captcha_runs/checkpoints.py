@@ -18,6 +18,7 @@ from pathlib import Path
 import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.form import misfit
 from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import BEST, LATEST
 from captcha_runs.metrics import temperature
@@ -27,6 +28,13 @@ from captcha_sets.manifest import DRAWING_FIELDS, VALIDATION, fingerprint
 import keras
 import numpy as np
 
+FORM = {
+    "config": {str: object},
+    "data": {str: str},
+    "drawn_with": {"source": (str, None)},
+    "best": {"step": int, "captcha_accuracy": float, "temperature": float},
+    "cycle_start": int,
+}  # of what the trainer adds to a checkpoint's metadata
 HOLDER = ".trainer"  # says which process is training in the folder
 
 
@@ -71,7 +79,7 @@ class Checkpoints:
         holder = self._folder / HOLDER
         who = "another process"
         with contextlib.suppress(FileNotFoundError):
-            who = holder.read_text(encoding="utf-8")
+            who = holder.read_text(encoding="utf-8", errors="replace")
         busy = f"{self._folder}: {who} is training there; stop it, or name another folder (--save_dir)"
         self._stack.enter_context(lock(self._folder, "train", busy))
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
@@ -85,7 +93,7 @@ class Checkpoints:
         A run that has reached its last step may be continued with a larger max_steps: its learning rate then begins a
         new cycle (warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
         """
-        metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+        metadata = newest(self._folder, LATEST, BEST)
         if not metadata:
             return
         saved, ours = saved_config(metadata).experiment(), self._config.experiment()
@@ -163,12 +171,23 @@ class Checkpoints:
         """Raise UserError unless the last step is on the disk."""
         if not self._chief or self._saved_step == step:
             return
-        metadata = checkpoint_files.newest(self._folder, LATEST, BEST)
+        metadata = newest(self._folder, LATEST, BEST)
         last = metadata["path"].stem if metadata else "none"
         raise UserError(
             f"{self._folder}: step {step} cannot be saved ({self._failure.strerror}); the last checkpoint is {last};"
             " make room, and run the same command again"
         ) from self._failure
+
+
+def newest(folder: Path, *names: str) -> dict | None:
+    """As checkpoint_files.newest. Raises UserError, too, where the metadata does not say what a trainer writes."""
+    metadata = checkpoint_files.newest(folder, *names)
+    problem = misfit(metadata, FORM) if metadata else ""
+    if not problem and metadata and metadata["best"]["temperature"] <= 0:
+        problem = "'temperature' is not above 0"
+    if problem:
+        raise UserError(f"{metadata['path']}: is not what the trainer writes ({problem}); restore it from a copy")
+    return metadata
 
 
 def _changed(saved: dict, ours: dict) -> list[str]:
@@ -188,7 +207,7 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
       UserError: there is no checkpoint in config.save_dir.
     """
     folder = Path(config.save_dir)
-    metadata = checkpoint_files.newest(folder, BEST)
+    metadata = newest(folder, BEST)
     if not metadata:
         raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
     changed = {name: getattr(config, name) for name in fields}
@@ -196,8 +215,8 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
 
 
 def saved_config(metadata: dict) -> Config:
-    """The config that a checkpoint was trained with."""
-    return Config.from_dict(metadata["config"])
+    """The config that a checkpoint was trained with. Raises UserError where it makes no sense."""
+    return Config.from_dict(metadata["config"], metadata["path"])
 
 
 def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:

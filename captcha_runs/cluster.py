@@ -20,12 +20,14 @@ from typing import Any
 
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.form import misfit
 
 import tensorflow as tf
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TFConfigClusterResolver = tf.distribute.cluster_resolver.TFConfigClusterResolver
 
+TF_CONFIG = {"cluster": {str: [str]}, "task": {"type": str, "index": int}}  # its form
 NVIDIA = Path("/proc/driver/nvidia/gpus")  # one folder for each GPU that the driver finds
 LOST = (  # what TensorFlow raises where another machine ends, stops answering, or restarts
     tf.errors.UnavailableError,
@@ -48,6 +50,7 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
         tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others
     _warn_of_unused_gpu()
     if "TF_CONFIG" in os.environ:
+        check_tf_config()
         strategy = _several_machines()
     else:
         found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -59,6 +62,20 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
     if config.xla and replicas > 1:
         raise UserError(f"xla: compiles for one device, and there are {replicas}; leave it out (--no-xla)")
     return strategy
+
+
+def check_tf_config() -> None:
+    """Raise UserError where TF_CONFIG makes no sense. TensorFlow raises all kinds of errors then, or none."""
+    text = os.environ["TF_CONFIG"]
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"TF_CONFIG: is not JSON; it is {text}") from error
+    if problem := misfit(values, TF_CONFIG):
+        raise UserError(f"TF_CONFIG: {problem}; it is {text}")
+    kind, index = values["task"]["type"], values["task"]["index"]
+    if not 0 <= index < len(values["cluster"].get(kind, [])):
+        raise UserError(f"TF_CONFIG: its cluster has no {kind} {index}; it is {text}")
 
 
 def _several_machines() -> tf.distribute.Strategy:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.form import misfit
 from captcha_sets.files import reason
 
 import keras
@@ -31,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINES = "log.jsonl"
 UNREAD = 100  # steps whose loss may wait to be read
+FORM = {"step": int, "loss": float, "seconds": float}  # of an entry, which may have other numbers
 
 
 class Log:
@@ -190,7 +192,7 @@ def read(folder: Path) -> list[dict]:
     """The reports of a run, by step.
 
     A resumed run reports some steps again: as in TensorBoard, an entry replaces all earlier ones of its step and of
-    later steps. A torn line, as a full disk or a kill leaves it, is skipped.
+    later steps. A torn line, as a full disk or a kill leaves it, is skipped, and so is one of another form.
     """
     path = folder / LINES
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
@@ -198,7 +200,9 @@ def read(folder: Path) -> list[dict]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            continue
+        if misfit(entry, FORM) or misfit(entry, {str: float}):
             continue
         while entries and entries[-1]["step"] >= entry["step"]:
             entries.pop()

@@ -41,7 +41,7 @@ def like_network(config: Config, typed: Collection[str]) -> Config:
         _, theirs = _checkpoint(config.init_from, config)
         free = _counts_freely(theirs)
     except UserError:
-        started = checkpoint_files.newest(Path(config.save_dir), LATEST, BEST)
+        started = checkpoints.newest(Path(config.save_dir), LATEST, BEST)
         if not started:
             raise
         theirs = checkpoints.saved_config(started)

@@ -103,7 +103,10 @@ def with_checksum(values: dict) -> str:
 
 def verified(text: str) -> dict:
     """The values that with_checksum turned into `text`. Raises ValueError where the checksum does not match."""
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
         raise ValueError("its checksum is wrong")
     return values

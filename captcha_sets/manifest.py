@@ -17,6 +17,7 @@ from importlib.metadata import version
 
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.form import misfit
 from captcha_sets.draw import TRAIN
 from captcha_sets.files import reason, verified
 
@@ -30,6 +31,10 @@ CAPTCHA_FIELDS = ("characters", "length", "min_length", "width", "height")  # wh
 DRAWN = {"source": None, "repeatable": True}  # the origin of drawn captchas
 DRAWN_ONCE = {"source": None, "repeatable": False}  # by a drawer that does not draw them alike again
 NEEDS = {"min_length": "length", "oversample_characters": "characters"}  # fields that make sense only with another
+SHARD = {"name": str, "records": int, "bytes": int, "sha256": str}
+FORM = {"split": str, "count": int, "typed": {str: object}, "sizes": {str: int}, "shards": [SHARD]}  # of a manifest
+DRAWN_FORM = {"source": None, "repeatable": bool}  # what it has besides
+IMPORTED_FORM = {"source": str, "splits": [str], "typed": {str: object}}
 DRAWING_FIELDS = (
     *CAPTCHA_FIELDS, "seed", "drawer", "fonts", "font_sizes", "canvas_sizes", "oversample_characters", "bg_color",
     "fg_color", "noise_dots", "noise_dot_width", "noise_curves", "character_rotate", "character_offset_dx",
@@ -203,9 +208,31 @@ def open_manifest(split: str, config: Config) -> dict:
         again = make_command(split, config, {})
         raise UserError(f"{path}: is not a complete manifest ({error}); make the set again: {again}") from error
     if manifest.get("format") != FORMAT:
-        again = make_command(split, config, manifest)
+        imported = not misfit({"typed": {}, **manifest}, IMPORTED_FORM)
+        again = make_command(split, config, manifest if imported else {})
         raise UserError(f"{path}: is of another version of this project; make the set again: {again}")
+    try:
+        _check(split, manifest)
+    except (ValueError, UserError) as error:
+        again = make_command(split, config, {})
+        raise UserError(f"{path}: does not describe a set ({error}); make the set again: {again}") from error
     return manifest
+
+
+def _check(split: str, manifest: dict) -> None:
+    """Raise ValueError or UserError where what a manifest says makes no sense, although its checksum is right."""
+    more = DRAWN_FORM if manifest.get("source") is None else IMPORTED_FORM
+    fields = dict.fromkeys(_values(split, Config()), object)
+    if problem := misfit(manifest, FORM | more | fields):
+        raise ValueError(problem)
+    Config.from_dict({name: manifest[name] for name in fields})
+    if manifest["split"] != split or not manifest["typed"].keys() <= fields.keys():
+        raise ValueError("it is another split's")
+    names, counts = ([shard[name] for shard in manifest["shards"]] for name in ("name", "records"))
+    if any(os.path.basename(name) != name for name in names) or len(set(names)) < len(names):
+        raise ValueError("the names of its shards make no sense")
+    if sum(counts) != manifest["count"] or min(counts, default=0) < 1:
+        raise ValueError("its shards do not have as many captchas as it says")
 
 
 def read_text(path: str) -> str:

@@ -9,7 +9,6 @@ seen(images, config)                        colour or grey, as the network sees 
 """
 
 import hashlib
-import io
 import itertools
 import mmap
 import os
@@ -20,13 +19,13 @@ from pathlib import Path
 
 from captcha_cli import UserError, track
 from captcha_config import Config
+from captcha_predict.images import open_image
 from captcha_sets.files import lock, read_checksummed, sync, write_checksummed
 from captcha_sets.manifest import fingerprint, open_manifest
 from captcha_sets.shards import check_shards, examples
 
 import numpy as np
 from keras import ops
-from PIL import Image
 
 BLOCK = 256  # images decoded at a time
 BEGINNING = 4096  # bytes of a file that identify it: its header and the first checksum
@@ -58,19 +57,30 @@ def arrays(captchas: Iterator[tuple[str, bytes]], size: int, config: Config) -> 
       images: uint8 [size, height, width, 3], RGB; the last ones may be fewer.
       labels: int32 [size, length], positions in config.characters; after the end of a text, len(config.characters).
     Raises:
-      UserError: a text has another length, or other characters, than the config allows.
+      UserError: a text has another length, or other characters, than the config allows; or an image cannot be read, or
+        has another size.
     """
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(itertools.islice(captchas, size)):
             labels = [_labels(text, done + i, config) for i, (text, _) in enumerate(batch)]
-            images = list(pool.map(_decode, (encoded for _, encoded in batch)))
+            files = (encoded for _, encoded in batch)
+            images = list(pool.map(_decode, files, itertools.count(done), itertools.repeat(config)))
             done += len(batch)
             yield np.stack(images), np.array(labels, np.int32)
 
 
-def _decode(encoded: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+def _decode(encoded: bytes, index: int, config: Config) -> np.ndarray:
+    try:
+        image = open_image(encoded)
+    except UserError as error:
+        raise UserError(f"record {index}: {error}; make the set again") from error
+    if image.size != (config.width, config.height):
+        raise UserError(
+            f"record {index} is an image of {image.width}x{image.height}, not {config.width}x{config.height}; make the"
+            " set again"
+        )
+    return np.asarray(image)
 
 
 def _labels(text: str, index: int, config: Config) -> list[int]:
@@ -110,6 +120,9 @@ def open_pixels(manifest: dict, config: Config) -> np.memmap:
                 new.unlink(missing_ok=True)
             write_checksummed(_note(path), made_of | _looks(path))
         records = np.load(path, mmap_mode="r")
+    if records.dtype != dtype or records.shape != (manifest["count"],):
+        _note(path).unlink()
+        raise UserError(f"{path}: does not hold this set; run the same command again, which decodes the images anew")
     if path.stat().st_size > _memory():
         # Read ahead fills the cache of a file that fits; of a larger one it would read megabytes for each image.
         records.base.madvise(mmap.MADV_RANDOM)

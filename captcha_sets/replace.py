@@ -89,7 +89,7 @@ def check_target(split: str, config: Config, images: bool) -> None:
             " move them, or set another --images_dir"
         )
     if names and not belongs(split, config):
-        other = Path(config.images_dir, (folder / MARK).read_text(encoding="utf-8"), f"{split}.json")
+        other = Path(config.images_dir, (folder / MARK).read_text(encoding="utf-8", errors="replace"), f"{split}.json")
         if other.exists():
             raise UserError(
                 f"{folder}: holds the pictures of the set {os.path.normpath(other)}; set another --images_dir, or leave"
@@ -100,7 +100,7 @@ def check_target(split: str, config: Config, images: bool) -> None:
 def belongs(split: str, config: Config) -> bool:
     """Whether <images_dir>/<split> holds the PNG files of the set in config.tfrecords_dir."""
     mark = Path(config.images_dir, split, MARK)
-    return mark.exists() and mark.read_text(encoding="utf-8") == _set_of(config)
+    return mark.exists() and mark.read_text(encoding="utf-8", errors="replace") == _set_of(config)
 
 
 def _set_of(config: Config) -> str:

@@ -18,6 +18,7 @@ from captcha_sets.files import reason, sha256, sync, verified, with_checksum
 from captcha_sets.manifest import make_command, read_text
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.io.gfile import GFile, join, stat  # paths may be on any file system that TensorFlow knows
 
 
@@ -121,12 +122,26 @@ def check_shards(manifest: dict, config: Config) -> list[str]:
 def examples(manifest: dict, config: Config) -> Iterator[tuple[str, bytes]]:
     """(text, PNG file) of each captcha of a split, in order. Raises UserError where the split is damaged."""
     split, paths, done = manifest["split"], check_shards(manifest, config), 0
+    again = f"make the set again: {make_command(split, config, manifest)}"
     try:
         for record in tf.data.TFRecordDataset(paths).as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
-            encoded, text = (features[name].bytes_list.value[0] for name in ("image/encoded", "image/text"))
-            yield text.decode(), encoded
+            yield _text_and_image(record)
             done += 1
     except tf.errors.OpError as error:
-        again = f"make the set again: {make_command(split, config, manifest)}"
         raise UserError(f"{split}: cannot be read after {done} records ({reason(error)}); {again}") from error
+    except ValueError as error:
+        raise UserError(f"{split}: record {done} is not a captcha ({error}); {again}") from error
+    if done != manifest["count"]:
+        raise UserError(f"{split}: has {done} records, the manifest says {manifest['count']}; {again}")
+
+
+def _text_and_image(record: bytes) -> tuple[str, bytes]:
+    """What is in a record. Raises ValueError where it is not one of ours."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError("it is no Example") from error
+    encoded, text = (features[name].bytes_list.value for name in ("image/encoded", "image/text"))
+    if len(encoded) != 1 or len(text) != 1:
+        raise ValueError("it does not have one image and one text")
+    return text[0].decode(), encoded[0]

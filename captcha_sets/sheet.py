@@ -7,7 +7,6 @@ contact_sheet(images, columns)      one picture of many
 """
 
 import collections
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ with quiet_import(__name__):
     from captcha_sets.shards import examples
 
 from captcha_config import Config
+from captcha_predict.images import open_image
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -78,7 +78,7 @@ def sheet_path(split: str, config: Config) -> Path:
         try:
             with Image.open(path) as image:
                 ours = image.info.get(MARK[0]) == MARK[1]
-        except OSError:
+        except (OSError, Image.DecompressionBombError):
             ours = False
         if not ours:
             raise UserError(f"{path}: is a file that the producer did not write; move it, or set another --images_dir")
@@ -89,7 +89,7 @@ def write_sheet(split: str, config: Config) -> Path:
     """Write a picture of the first captchas of a split; returns its path."""
     path = sheet_path(split, config)
     first = itertools.islice(examples(open_manifest(split, config), config), COLUMNS * ROWS)
-    images = [Image.open(io.BytesIO(encoded)).convert("RGB") for _, encoded in first]
+    images = [open_image(encoded) for _, encoded in first]
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = PngInfo()
     mark.add_text(*MARK)

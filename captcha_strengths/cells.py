@@ -16,12 +16,16 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_predict.form import misfit
 from captcha_runs import recipe, transfer
 from captcha_sets.files import sync
 from captcha_strengths.settings import Pool, digest_of
 
 NOTHING = "nothing"  # the start without another network
 STARTER = "starter"  # the trained network to start from, as --init_from takes it
+FORM = {
+    "key": str, "setting": str, "labels": int, "start": str, "seed": int, "correct": int, "count": int, "seconds": float
+}  # of a measurement  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class Measurement:
     correct: int  # held-out captchas that were read
     count: int  # all held-out captchas
     seconds: float  # of the training
+
+    def __post_init__(self) -> None:
+        if problem := misfit(dataclasses.asdict(self), FORM):
+            raise ValueError(problem)
+        if not 0 <= self.correct <= self.count or self.count < 1 or self.labels < 1:
+            raise ValueError("its counts make no sense")
 
     @property
     def accuracy(self) -> float:
@@ -110,7 +120,7 @@ def read(path: Path) -> dict[str, Measurement]:
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             measurement = Measurement(**json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: line {number} is damaged; remove the line to measure it again") from error
         found[measurement.key] = measurement
     return found

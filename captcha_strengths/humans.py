@@ -18,6 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from captcha_cli import UserError
+from captcha_predict.form import misfit
 from captcha_runs import metrics
 from captcha_strengths.settings import Pool
 
@@ -40,12 +41,12 @@ class Human:
 
     def __post_init__(self) -> None:
         counts = self.shown, self.correct
-        if any(type(count) is not int for count in counts) or not 0 <= self.correct <= self.shown or not self.shown:
+        if misfit([*counts], [int]) or not 0 <= self.correct <= self.shown or not self.shown:
             raise ValueError('"shown" and "correct" must be whole numbers, 0 <= correct <= shown, shown >= 1')
         characters = self.characters, self.correct_characters
-        if characters != (None, None) and not (all(type(n) is int for n in characters) and characters[0] >= 1):
+        if misfit([*characters], ([int], [None])) or (self.characters is not None and self.characters < 1):
             raise ValueError('"characters" and "correct_characters" must be whole numbers, and are given together')
-        if self.seconds is not None and (type(self.seconds) not in (int, float) or not self.seconds > 0):
+        if misfit(self.seconds, (None, float)) or (self.seconds is not None and self.seconds <= 0):
             raise ValueError('"seconds" must be a number above 0')
 
     @property
@@ -129,7 +130,7 @@ def read(path: Path, names: Collection[str]) -> dict[str, Human]:
         humans = {name: Human(**value) for name, value in values.items() if name in names}
     except FileNotFoundError as error:
         raise UserError(f"--human {path}: there is no such file") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         form = '{"SETTING": {"shown": 50, "correct": 48}}'
         raise UserError(f"--human {path}: is not of the form {form} ({error}); correct it") from error
     if not humans:

@@ -43,6 +43,19 @@ def test_a_file_that_is_not_a_complete_image_is_refused_in_one_line(tmp_path, co
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
+def test_a_side_that_would_take_hundreds_of_megabytes_to_resize_is_refused(tmp_path):
+    Image.new("L", (65_536, 1)).save(tmp_path / "wide.png")
+    with pytest.raises(UserError, match="has 65536x1 pixels, a side of over 65535; shrink it"):
+        open_image(tmp_path / "wide.png")
+
+
+def test_pillow_does_not_warn_of_damaged_exif_data(tmp_path, recwarn):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\1\3\0\1\0\0\0\6\0\0\0"  # nine entries, of which one is there
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    open_image(tmp_path / "a.jpg")
+    assert not recwarn.list
+
+
 def test_a_png_cut_anywhere_is_refused_or_is_the_same_picture(tmp_path):
     complete, path = picture(), tmp_path / "cut.png"
     path.write_bytes(complete)

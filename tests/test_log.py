@@ -102,14 +102,24 @@ def test_steps_that_are_made_again_are_read_once(trained):
 
 
 def test_an_entry_replaces_those_of_its_step_and_of_later_ones(tmp_path):
-    entries = [{"step": 1}, {"step": 2}, {"step": 3}, {"step": 2, "again": True}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    assert log.read(tmp_path) == [{"step": 1}, {"step": 2, "again": True}]
+    first, second, third = ({"step": step, "loss": 0.5, "seconds": 1.5} for step in (1, 2, 3))
+    again = second | {"loss": 0.25}
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in (first, second, third, again)))
+    assert log.read(tmp_path) == [first, again]
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": 2}', '{"step": "3", "loss": 0.5, "seconds": 2}', "[" * 10_000,
+                                  '{"step": 2, "loss": NaN, "seconds": 2}'])  # fmt: skip
+def test_a_line_that_is_no_report_is_skipped(tmp_path, line):
+    report = {"step": 1, "loss": 0.5, "seconds": 1.5}
+    (tmp_path / "log.jsonl").write_text(f"{json.dumps(report)}\n{line}\n")
+    assert log.read(tmp_path) == [report]
 
 
 def test_a_torn_line_is_skipped(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "lo\n{"step": 3}\n')
-    assert log.read(tmp_path) == [{"step": 1}, {"step": 3}]
+    first, third = ({"step": step, "loss": 0.5, "seconds": 1.5} for step in (1, 3))
+    (tmp_path / "log.jsonl").write_text(f'{json.dumps(first)}\n{{"step": 2, "lo\n{json.dumps(third)}\n')
+    assert log.read(tmp_path) == [first, third]
 
 
 def test_a_line_is_never_appended_to_a_torn_one(trained):

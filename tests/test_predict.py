@@ -225,7 +225,7 @@ def with_description(**values) -> bytes:
         ("half.tflite", "half.tflite: is not a complete model"),
         ("flipped.tflite", "flipped.tflite: is not a complete model"),
         ("text.tflite", "text.tflite: is not a complete model"),
-        ("size.tflite", "size.tflite: is not a complete model (the size of its images is not the one described)"),
+        ("size.tflite", "size.tflite: is not a complete model (its config is another captcha's)"),
         ("earlier.tflite", "earlier.tflite: was exported by another version of this project; export it again"),
     ],
 )

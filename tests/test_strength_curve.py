@@ -297,7 +297,8 @@ def test_a_damaged_line_is_refused_in_one_line(tmp_path):
 NO_PEOPLE = [
     "[]", "{", '{"a": 1}', '{"a": {"shown": 5}}', '{"a": {"shown": 5, "correct": 6}}', "\udcff",
     '{"a": {"shown": 0, "correct": 0}}', '{"b": {"shown": 5, "correct": 5}}',
-    '{"a": {"shown": 5, "correct": 5, "seconds": -1}}',
+    '{"a": {"shown": 5, "correct": 5, "seconds": -1}}', '{"a": {"shown": 5, "correct": 5, "seconds": 1e999}}',
+    f'{{"a": {{"shown": {10**400}, "correct": 5}}}}',
 ]  # fmt: skip
 
 
