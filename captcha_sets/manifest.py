@@ -303,8 +303,13 @@ def _changed(values: dict) -> dict:
 
 def _options(values: dict) -> list:
     """Values as options of a command line."""
-    pairs = [(name, value if isinstance(value, tuple) else (value,)) for name, value in values.items()]
-    return [word for name, items in pairs for word in (f"--{name}", *items)]
+    words = []
+    for name, value in values.items():
+        if isinstance(value, str) and value.startswith("-"):
+            words.append(f"--{name}={value}")  # as a word of its own it would be taken for an option
+        else:
+            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
+    return words
 
 
 def fingerprint(manifest: dict) -> str:

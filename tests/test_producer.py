@@ -567,6 +567,11 @@ def test_the_advised_command_makes_a_damaged_set_again_as_it_was(here, folder):
     assert files(folder) == before
 
 
+def test_characters_that_begin_with_a_dash_are_read_as_the_advised_command_has_them(tmp_path):
+    config = Config(characters="-+0123", tfrecords_dir=str(tmp_path))
+    assert "--characters=-+0123" in shlex.split(make_command("validation", config))
+
+
 def test_the_advised_command_is_the_producers_own_for_the_folders_of_the_trainer(here, folder):
     config = replace(here, tfrecords_dir="o'ther", images_dir="pictures", characters="0 '\"1".replace(" ", ""))
     words = shlex.split(make_command("validation", config))

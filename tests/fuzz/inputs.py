@@ -18,7 +18,7 @@ import captcha_strength
 import captcha_train
 from captcha_cli import parse_args
 from captcha_config import Config
-from captcha_pages import labelling, network, reading, server
+from captcha_pages import checking, labelling, network, reading, server
 from captcha_pages.pictures import Pictures, files_in
 from captcha_pages.tables import Table
 from captcha_predict import __main__ as predict_command
@@ -73,9 +73,9 @@ def suspects(work: Path, mutator: Mutator) -> None:
     for name in labelling.TABLES:
         (folder / name).unlink(missing_ok=True)
     (work / "suspects.json").write_bytes(mutator.json(listed))
-    found = labelling.read_suspects(work / "suspects.json")
+    found = checking.read_suspects(work / "suspects.json")
     reader = captcha_predict.load("digits")
-    page = labelling.Checking(folder, Pictures(folder, found["labels"], reader), reader, found)
+    page = checking.Checking(folder, Pictures(folder, found["labels"], reader), reader, found)
     json.dumps(page.open("tab", "")).encode()
     assert Table(folder / labelling.LABELS, ("file", "label")).rows == page._labels.rows
 
