@@ -1,10 +1,10 @@
 """CSV files with one row for each file: every change is on the disk when the call returns.
 
 labels = Table(path, ("file", "label"))     reads the rows
-labels.put("a17.jpg", "2704")               a new row is appended; a changed one rewrites the file
+labels.put("a17.jpg", "2704")
 labels.remove("a17.jpg")
 
-A kill leaves at most one incomplete line, the last one. It was not confirmed, so the next start prints and removes it.
+Each change writes the whole file anew and then replaces it, so that no kill or power cut leaves an incomplete line.
 """
 
 import csv
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captcha_cli import UserError
-from captcha_sets.files import sync, write_text
+from captcha_sets.files import write_text
 
 
 class Table:
@@ -29,36 +29,25 @@ class Table:
         self.path, self._columns = path, tuple(columns)
         self.rows: dict[str, tuple[str, ...]] = {}
         self._known: tuple[int, ...] = ()  # identity of the file as last read or written
-        if path.exists():
-            _remove_torn_line(path)
-            self._read()
+        self._read_if_changed()
 
     def put(self, file: str, *values: str) -> None:
         """Set a file's row. Raises OSError if it cannot be written; the table is then unchanged."""
         self._read_if_changed()
-        if self.rows.get(file) == values:
-            return
-        if file in self.rows or not self.path.exists():
+        if self.rows.get(file) != values:
             self._write({**self.rows, file: values})
-        else:
-            _append(self.path, _line(file, *values))
-            self._known = _identity(self.path)
-        self.rows[file] = values
 
     def remove(self, file: str) -> None:
         """Remove a file's row, if there is one."""
         self._read_if_changed()
         if file in self.rows:
-            rest = {name: values for name, values in self.rows.items() if name != file}
-            self._write(rest)
-            self.rows = rest
+            self._write({name: values for name, values in self.rows.items() if name != file})
 
     def add_missing(self, rows: dict[str, tuple[str, ...]]) -> None:
         """Add the rows of files that have none yet, all at once."""
         missing = {file: values for file, values in rows.items() if file not in self.rows}
         if missing:
             self._write({**self.rows, **missing})
-            self.rows |= missing
 
     def _read_if_changed(self) -> None:
         """Read the file again if a person or another program has changed it."""
@@ -87,7 +76,6 @@ class Table:
             except (csv.Error, UnicodeDecodeError) as error:
                 raise UserError(f"{self.path}: is not a CSV file in UTF-8 ({error}); correct it") from error
         self.rows, self._known = rows, identity
-        _end_last_line(self.path)
 
     def _add(self, rows: dict[str, tuple[str, ...]], file: str, values: tuple[str, ...], line: int) -> None:
         if rows.get(file, values) != values:
@@ -96,9 +84,12 @@ class Table:
 
     def _write(self, rows: dict[str, tuple[str, ...]]) -> None:
         """Replace the file."""
-        lines = [_line(*self._columns), *(_line(file, *values) for file, values in rows.items())]
-        write_text(self.path, "".join(lines))
-        self._known = _identity(self.path)
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(self._columns)
+        lines.writerows((file, *values) for file, values in rows.items())
+        write_text(self.path, text.getvalue())
+        self.rows, self._known = rows, _identity(self.path)
 
 
 def _identity(path: Path) -> tuple[int, ...]:
@@ -107,45 +98,3 @@ def _identity(path: Path) -> tuple[int, ...]:
         return ()
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _end_last_line(path: Path) -> None:
-    """Append the final line break that some editors leave out."""
-    if not path.read_bytes().endswith(b"\n"):
-        _append(path, "\n")
-
-
-def _line(*cells: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
-
-
-def _append(path: Path, line: str) -> None:
-    """Append a line and wait until it is on the disk. If that fails, nothing of it stays in the file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        size = os.fstat(descriptor).st_size
-        try:
-            _write_all(descriptor, line.encode())
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]  # a nearly full disk writes a part first, then raises
-
-
-def _remove_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    complete = content.rfind(b"\n") + 1
-    if complete and complete < len(content):
-        torn = content[complete:].decode(errors="replace")
-        print(f"{path}: removed an incomplete last line: {torn!r}")
-        os.truncate(path, complete)
-        sync(path)

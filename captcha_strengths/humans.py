@@ -83,9 +83,8 @@ def typed(path: Path, pools: Iterable[Pool]) -> dict[str, Human]:
     """
     if not path.exists():
         return {}
-    complete, _, _ = path.read_bytes().rpartition(b"\n")  # a kill leaves at most one incomplete line
     try:
-        rows = list(csv.DictReader(io.StringIO(complete.decode()), strict=True))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
         scored = {pool.name: _score([row for row in rows if _is_of(pool, row)], pool) for pool in pools}
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"{path}: is not a CSV file with the columns {','.join(COLUMNS)}; correct it") from error
