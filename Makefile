@@ -3,6 +3,7 @@
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
 # make fuzz         a hundred thousand broken and hostile files
+# make power        cut the power at every moment of recorded saves (needs strace)
 # make models       train the shipped networks anew, two hours
 # make starter      train a starter network, hours, in pieces of any length
 # make tensorboard  watch the training in a browser
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: train setup test test-all tensorboard faults fuzz check bench models starter notebook
+.PHONY: train setup test test-all tensorboard faults power fuzz check bench models starter notebook
 
 train: .venv/.done
 	$(RUN) captcha_producer.py --update
@@ -43,6 +44,9 @@ faults: .venv/.done-dev
 
 fuzz: .venv/.done-dev
 	$(RUN) tests/fuzz/fuzz.py --count 100000
+
+power: .venv/.done-dev
+	$(RUN) tests/power/power_cuts.py
 
 tensorboard: .venv/.done
 	$(RUN) -m tensorboard.main --logdir save

@@ -25,7 +25,7 @@ from captcha_config import Config
 from captcha_predict import FORMAT
 from captcha_runs import checkpoint_files, checkpoints, log, metrics
 from captcha_runs.formats import FORMATS
-from captcha_sets.files import lock, staging, sync
+from captcha_sets.files import lock, make_folder, staging, sync
 from captcha_sets.labelled import labelled_images, png_files
 from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
@@ -78,7 +78,7 @@ def export(
     description = _describe(metadata, trained)
 
     folder = Path(to or config.save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     busy = f"{folder}: another export is at work there; wait for it or stop it"
     with lock(folder, "export", busy), staging(folder / ".export") as new:
         for name in formats:
@@ -167,17 +167,19 @@ def _replace(new: Path, path: Path) -> None:
     A folder cannot be replaced in one go. A kill between the two renames leaves the earlier one as <name>.old, which
     the next export removes once its own is in place.
     """
+    for written in (new, *new.rglob("*")):
+        sync(written)
     if new.is_file():
-        sync(new)
         new.replace(path)
+        sync(path.parent)
     else:
         old = path.with_name(f"{path.name}.old")
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         new.rename(path)
+        sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
-    sync(path.parent)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_predict.form import misfit
-from captcha_sets.files import read_checksummed, reason, sha256, sync, write_checksummed
+from captcha_sets.files import make_folder, read_checksummed, reason, sha256, sync, write_checksummed
 
 import keras
 import tensorflow as tf
@@ -192,11 +192,12 @@ def set_aside(folder: Path) -> Path:
     What is not the run's stays. If this is killed, finish_setting_aside does the rest.
     """
     collected = folder / ASIDE
-    collected.mkdir(exist_ok=True)
+    make_folder(collected)
     for path in sorted(path for pattern in RUN for path in folder.glob(pattern)):
         path.replace(collected / path.name)
     taken = [int(path.name.rpartition("-")[2]) for path in folder.glob("before-*") if path.name[7:].isdecimal()]
     aside = folder / f"before-{max(taken, default=0) + 1}"
+    sync(collected)
     collected.rename(aside)
     sync(folder)
     return aside

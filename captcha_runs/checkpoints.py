@@ -22,7 +22,7 @@ from captcha_predict.form import misfit
 from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import BEST, LATEST
 from captcha_runs.metrics import temperature
-from captcha_sets.files import lock
+from captcha_sets.files import lock, make_folder
 from captcha_sets.manifest import DRAWING_FIELDS, VALIDATION, fingerprint
 
 import keras
@@ -75,7 +75,7 @@ class Checkpoints:
         self._stack.close()
 
     def _hold_folder(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         holder = self._folder / HOLDER
         who = "another process"
         with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,7 @@
 """Files that are complete or absent: checksums, syncs, staging folders, and a lock.
 
 write_text(path, text)              a text file
+make_folder(folder)                 a folder that is on the disk
 write_checksummed(path, values)     a JSON file with a checksum in it
 values = read_checksummed(path)     what was written, or a ValueError
 with staging(folder):               a folder to prepare files in before they are moved into place
@@ -40,6 +41,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing. When this returns they are on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_sets.files import lock, staging, sync, write_checksummed
+from captcha_sets.files import lock, make_folder, staging, sync, write_checksummed
 from captcha_sets.manifest import DRAWN, describe
 from captcha_sets.shards import is_image, is_shard, plan, write_shard
 from captcha_sets.sheet import sheet_path
@@ -48,7 +48,7 @@ def write_split(
     records_dir, images_dir = Path(config.tfrecords_dir), Path(config.images_dir)
     with contextlib.closing(items), contextlib.ExitStack() as stack:
         for folder in dict.fromkeys(path.resolve() for path in (records_dir, images_dir)):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             busy = f"{folder}: another producer is making {split}; wait for it or stop it"
             stack.enter_context(lock(folder, split, busy))
         check_target(split, config, images)
