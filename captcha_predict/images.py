@@ -51,7 +51,7 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
         raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:
         raise UserError(
-            f"{name}: is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert it or leave it out"
+            f"{name}: is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert it or leave it out"
         ) from error
     except UserError:
         raise

@@ -56,7 +56,7 @@ class Checkpoints:
         drawn_with = {name: value for name, value in manifests[VALIDATION].items() if name in about_set}
         self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
         self._metadata: dict | None = None
-        self.best = {"step": 0, "captcha_accuracy": 0.0}
+        self.best = {"step": 0, "captcha_accuracy": 0.0, "temperature": 1.0}
         self._candidate: dict | None = None  # a better evaluation, not saved yet
         self._failure: OSError | None = None  # of the last save
         self._stack = contextlib.ExitStack()

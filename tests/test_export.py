@@ -177,7 +177,7 @@ def test_only_the_first_captchas_are_decoded(trained, monkeypatch):
     manifest["shards"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     write_checksummed(trained / "tfrecords" / "validation.json", manifest)
     config = in_folder(trained)
-    with pytest.raises(Exception, match="cannot identify image"):
+    with pytest.raises(UserError, match="record 20: the image: is not a PNG"):
         captcha_export.export(config)
     assert captcha_export.COMPARED == 1000
     monkeypatch.setattr(captcha_export, "COMPARED", 20)

@@ -458,7 +458,7 @@ def test_a_network_is_scored_on_any_validation_split_of_its_captcha(trained):
 def test_a_network_is_not_scored_on_a_validation_split_of_another_captcha(trained, fields, use):
     produce(VALIDATION, replace(in_folder(trained), **fields))
     (name,) = fields
-    with pytest.raises(UserError, match=rf"validation\.json: the set has {name} "):
+    with pytest.raises(UserError, match=rf"validation\.json: does not fit the model: the set has {name} "):
         use(in_folder(trained))
 
 

@@ -164,7 +164,7 @@ def test_the_usual_share_is_a_fifth(mine, small):
     assert [manifest["count"] for manifest in import_images(mine, SPLITS, small)] == [6, 2]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01])
+@pytest.mark.parametrize("share", [0.001, 0.01])
 def test_too_few_images_for_two_splits_are_refused(mine, small, share):
     with pytest.raises(UserError, match="8 usable images are too few"):
         import_images(mine, SPLITS, replace(small, validation_share=share))

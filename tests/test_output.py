@@ -47,7 +47,7 @@ OUTPUT = {  # how each line begins
         "captcha accuracy ",
         "character accuracy ",
         "calibration error ",
-        *("┏━", "┃ read if ", "┡━", *5 * ["│ "], "└─"),
+        *("┏━", "┃ confidence ", "┡━", *5 * ["│ "], "└─"),
     ],
     "captcha_export.py": ["save/model.tflite: ", "save/saved_model: "],
 }

@@ -48,7 +48,7 @@ def test_power_cuts_in_every_kind_of_save_lose_nothing():
 def test_without_its_sync_a_typed_label_is_lost():
     done = cut("--only", "labels", "--without-sync", "20")
     lines = [line for line in done.stdout.splitlines() if line.startswith("labels without captcha_sets/files.py")]
-    assert lines and all(" lost" in line for line in lines), done.stdout
+    assert any(" lost" in line for line in lines), done.stdout
 
 
 def states_of(function: Callable[[], object], folder: Path) -> list[State]:
