@@ -182,19 +182,20 @@ class Config:
             raise UserError("channels: the network has at least 2 convolutions; give 2 numbers or more")
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], file: Any = None) -> "Config":
+    def from_file(cls, values: dict[str, Any], file: Any) -> "Config":
+        """As from_dict, of values that were read from a file. Errors name it."""
+        try:
+            return cls.from_dict(values)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
         """The config that `dataclasses.asdict` turned into `values`.
 
-        Args:
-          file: where the values are from, if from a file, for errors.
         Raises:
           UserError: a name is unknown, or a value makes no sense.
         """
-        if file is not None:
-            try:
-                return cls.from_dict(values)
-            except UserError as error:
-                raise UserError(f"{file}: {error}") from error
         unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"unknown config name {', '.join(unknown)}; captcha_config.py lists the names")

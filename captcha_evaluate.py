@@ -89,7 +89,7 @@ def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable, Callable]:
 def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable, None]:
     reader = captcha_predict.load(model)
     path = captcha_predict.find(model)
-    trained = Config.from_dict(reader.description["config"], path)
+    trained = Config.from_file(reader.description["config"], path)
     trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in OWN_FIELDS})
     return str(path), trained, reader.description["drawn_with"], reader.logits, None
 

@@ -82,6 +82,6 @@ def _of_checkpoint(folder: Path, config: Config) -> Network:
 def _of_export(name: str | None) -> Network:
     reader = captcha_predict.load(name)
     path = captcha_predict.find(name)
-    config = Config.from_dict(reader.description["config"], path)
+    config = Config.from_file(reader.description["config"], path)
     drawn_with = reader.description["drawn_with"]
     return Network(str(path), config, drawn_with, lambda images: (reader.logits(images), None))

@@ -216,7 +216,7 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
 
 def saved_config(metadata: dict) -> Config:
     """The config that a checkpoint was trained with. Raises UserError where it makes no sense."""
-    return Config.from_dict(metadata["config"], metadata["path"])
+    return Config.from_file(metadata["config"], metadata["path"])
 
 
 def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:

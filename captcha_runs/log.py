@@ -68,7 +68,8 @@ class Log:
         self._console.print(text)
 
     def timed(self, batches: Iterator) -> Iterator:
-        """Yield the batches; the time spent waiting for them is reported."""
+        """Yield the batches; the time spent waiting for them is reported. The clock of the training starts here."""
+        self._restart()
         while True:
             began = time.perf_counter()
             batch = next(batches)

@@ -55,7 +55,7 @@ def damage_the_text(feature):
             lose_the_image,
             "validation: record 0 is not a captcha (it does not have one image and one text); make the set",
         ),
-        (damage_the_image, "record 0: the image: is no PNG, JPEG, GIF, WebP or BMP file"),
+        (damage_the_image, "record 0: the image: is not a PNG, JPEG, GIF, WebP or BMP file"),
         (enlarge_the_image, "record 0 is an image of 50x32, not 48x32; make the set again"),
         (damage_the_text, "validation: record 0 is not a captcha ('utf-8' codec can't decode"),
     ],
