@@ -1,6 +1,6 @@
 """How well captchas of other styles are read after training on a few labelled ones.
 
-    python benchmarks/few_labels.py [--labels 100 1000] [--starts nothing starter] [--seeds 1]
+    python benchmarks/few_labels.py [--styles tiles] [--labels 100 1000] [--starts nothing starter] [--seeds 1]
 
 Each style of unseen_styles.py is drawn into few_labels/: 1,000 captchas to score on, and up to 1,000 labelled ones,
 those for validation included. Then the commands of the guide to images of your own run, for each number of labels,
@@ -85,6 +85,7 @@ def show(results: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--styles", nargs="+", choices=[style.name for style in STYLES], help="default: all")
     parser.add_argument("--labels", type=int, nargs="+", default=[50, 100, 300, 1000])
     parser.add_argument("--starts", nargs="+", default=STARTS, help="nothing, or what --init_from takes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -94,12 +95,13 @@ def main() -> None:
     if max(args.labels) > LABELLED:
         raise UserError(f"--labels: at most {LABELLED} are drawn")
     start_litert()
-    for style in STYLES:
+    styles = [style for style in STYLES if args.styles is None or style.name in args.styles]
+    for style in styles:
         draw_style(style)
     results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     results = [each for each in results if each["options"] == options]
     done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}
-    cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in STYLES]
+    cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in styles]
     for style, labels, start, seed in cells:
         if (style.name, labels, start, seed) in done:
             continue

@@ -166,7 +166,8 @@ class Reader:
         self.one_alphabet = bool(described["config"].get("one_alphabet"))
         if len(set(self.characters)) != len(self.characters) or not 0 <= self.min_length <= self.length:
             raise ValueError("its characters or lengths make no sense")
-        if [described["config"].get(name, described[name]) for name in CAPTCHA] != captcha:
+        config = {"min_length": 0, **described["config"]}
+        if [config[name] for name in CAPTCHA] != captcha:
             raise ValueError("its config is another captcha's")
 
     def _interpreter(self) -> Any:

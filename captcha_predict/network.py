@@ -3,7 +3,8 @@
 interpreter = opened(network, width, height, filters)      or a ValueError that says what is wrong
 
 LiteRT verifies the file itself: every offset, index and size in it is within bounds. It trusts the graph that the file
-describes: an operator without its input crashes it, a huge filter or tensor takes all time or memory.
+describes: a missing graph, or an operator without its input, crashes it; a huge filter or tensor takes all time or
+memory.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ OPERATORS = {
 WITHOUT_BIAS = "FULLY_CONNECTED"  # the operator whose third input may be missing
 MISSING = -1  # LiteRT's index of an input that is not there
 BYTES = 4  # of a value; none is wider
+MAX_OPERATORS = 1000
 # Fields of the file's tables, as LiteRT's schema.fbs numbers them
-MODEL_SUBGRAPHS, SUBGRAPH_OPERATORS, OPERATOR_OPTIONS_KIND, OPERATOR_OPTIONS = 2, 3, 3, 4
+MODEL_SUBGRAPHS, SUBGRAPH_OPERATORS = 2, 3
+OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS_KIND, OPERATOR_OPTIONS = 1, 2, 3, 4
 SIZES = {1: (1, 2, 4, 5), 5: (1, 2, 3, 4)}  # strides, dilations and filter sizes of Conv2DOptions and Pool2DOptions
 
 
@@ -39,12 +42,13 @@ def opened(network: bytes, width: int, height: int, filters: int) -> "Interprete
     # Imported here because it takes 0.2 s, which programs that only open or draw images need not spend.
     from ai_edge_litert.interpreter import Interpreter
 
+    sizes = _sizes(FlatBuffer(network))
     interpreter = Interpreter(model_content=network, num_threads=1)
     (pixels,) = interpreter.get_input_details()
     if pixels["shape"].tolist() != [1, height, width, 3]:
         raise ValueError("the size of its images is not the one described")
     _check_operators(interpreter, pixels["index"])
-    for size in _sizes(network):
+    for size in sizes:
         if not 0 < size <= max(width, height):
             raise ValueError(f"an operator has a stride or a filter of {size} pixels")
     most_bytes = max(len(network), BYTES * width * height * filters)
@@ -77,31 +81,59 @@ def _is_stored(index: int, interpreter: "Interpreter") -> bool:
     return True
 
 
-def _sizes(network: bytes) -> Iterator[int]:
-    """The strides, dilations and filter sizes of all convolutions and poolings, pixels. The file is a FlatBuffer."""
+class FlatBuffer:
+    """The tables of a file, found by their place in it. Each starts with the way to the places of its fields.
 
-    def number(place: int, size: int = 4) -> int:
-        return int.from_bytes(network[place : place + size], "little", signed=size == 4)
+    The format: https://flatbuffers.dev/internals
+    """
 
-    def field(table: int, index: int) -> int:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def number(self, place: int, size: int = 4) -> int:
+        return int.from_bytes(self.content[place : place + size], "little", signed=size == 4)
+
+    def field(self, table: int, index: int) -> int:
         """Where a table has a field; 0 where it has not."""
-        offsets, slot = table - number(table), 4 + 2 * index  # the offsets come after two sizes
-        offset = number(offsets + slot, 2) if slot < number(offsets, 2) else 0
+        offsets, slot = table - self.number(table), 4 + 2 * index  # the offsets come after two sizes
+        offset = self.number(offsets + slot, 2) if slot < self.number(offsets, 2) else 0
         return table + offset if offset else 0
 
-    def tables(table: int, index: int) -> Iterator[int]:
-        """Where the tables in a field are."""
-        if place := field(table, index):
-            vector = place + number(place)
-            for entry in range(vector + 4, vector + 4 + 4 * number(vector), 4):
-                yield entry + number(entry)
+    def tables(self, table: int, index: int) -> list[int]:
+        """Where the tables in a field are. Raises ValueError where they are too many."""
+        place = self.field(table, index)
+        if not place:
+            return []
+        vector = place + self.number(place)
+        count = self.number(vector)
+        if not 0 <= count <= MAX_OPERATORS:
+            raise ValueError(f"it has {count} operators")
+        return [entry + self.number(entry) for entry in range(vector + 4, vector + 4 + 4 * count, 4)]
 
-    for subgraph in tables(number(0), MODEL_SUBGRAPHS):
-        for operator in tables(subgraph, SUBGRAPH_OPERATORS):
-            kind, place = field(operator, OPERATOR_OPTIONS_KIND), field(operator, OPERATOR_OPTIONS)
-            if kind and place:
-                fields = (field(place + number(place), index) for index in SIZES.get(network[kind], ()))
-                yield from (number(each) if each else 1 for each in fields)
+
+def _sizes(file: FlatBuffer) -> list[int]:
+    """The strides, dilations and filter sizes of all convolutions and poolings, pixels.
+
+    Raises ValueError unless the file has one graph, whose operators have inputs and outputs.
+    """
+    graphs = file.tables(file.number(0), MODEL_SUBGRAPHS)
+    if len(graphs) != 1:
+        raise ValueError(f"it has {len(graphs)} graphs")
+    sizes: list[int] = []
+    for operator in file.tables(graphs[0], SUBGRAPH_OPERATORS):
+        if not (file.field(operator, OPERATOR_INPUTS) and file.field(operator, OPERATOR_OUTPUTS)):
+            raise ValueError("an operator has no inputs or no outputs")
+        sizes += _operator_sizes(file, operator)
+    return sizes
+
+
+def _operator_sizes(file: FlatBuffer, operator: int) -> Iterator[int]:
+    kind, place = file.field(operator, OPERATOR_OPTIONS_KIND), file.field(operator, OPERATOR_OPTIONS)
+    if not kind or not place:
+        return
+    for index in SIZES.get(file.number(kind, 1), ()):
+        size = file.field(place + file.number(place), index)
+        yield file.number(size) if size else 1
 
 
 def _check_shape(shape: list[int], most_bytes: int) -> None:

@@ -78,7 +78,7 @@ def sheet_path(split: str, config: Config) -> Path:
         try:
             with Image.open(path) as image:
                 ours = image.info.get(MARK[0]) == MARK[1]
-        except (OSError, Image.DecompressionBombError):
+        except Exception:  # Pillow raises a different exception for each kind of damage
             ours = False
         if not ours:
             raise UserError(f"{path}: is a file that the producer did not write; move it, or set another --images_dir")

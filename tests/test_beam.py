@@ -148,14 +148,48 @@ def cluster(tmp_path):
             process.wait()
 
 
-def test_on_a_dask_cluster_of_two_workers_it_writes_the_files_that_the_producer_writes(cluster, tmp_path, expected):
-    address, workers = cluster
-    words = (*options(DRAWING, SPLITS), "--splits", "train", "--tfrecords_dir", tmp_path / "tfrecords")
-    beam = ("--", f"--runner={DASK}", f"--dask_client_address={address}", "--dask_partition_size=1")
-    words = command("captcha_sets.beam", *words, *beam)
-    done = subprocess.run(words, cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stdout) == (0, f"train: 190 captchas in {tmp_path}/tfrecords/\n"), done.stderr
+@pytest.fixture
+def drawing(cluster, tmp_path):
+    """Starts drawing the training split of a config on the cluster."""
+    started = []
+
+    def start(config):
+        words = (*options(DRAWING, config), "--splits", "train", "--tfrecords_dir", tmp_path / "tfrecords")
+        beam = ("--", f"--runner={DASK}", f"--dask_client_address={cluster[0]}", "--dask_partition_size=1")
+        words = command("captcha_sets.beam", *words, *beam)
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(words, cwd=ROOT, env=shell(), stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_on_a_dask_cluster_of_two_workers_it_writes_the_files_that_the_producer_writes(
+    cluster, drawing, tmp_path, expected
+):
+    process = drawing(SPLITS)
+    stdout, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stdout) == (0, f"train: 190 captchas in {tmp_path}/tfrecords/\n"), stderr
     train = {name: content for name, content in expected.items() if name.startswith("train")}
     assert files(tmp_path / "tfrecords") == train
     smallest = min(len(content) for name, content in train.items() if name.endswith(".tfrecord"))
-    assert all(written(worker) > smallest for worker in workers)  # both of them drew
+    assert all(written(worker) > smallest for worker in cluster[1])  # both of them drew
+
+
+def test_a_dask_worker_that_is_killed_in_the_middle_of_drawing_changes_no_byte(cluster, drawing, tmp_path):
+    config = replace(SPLITS, train_count=2000)
+    produce("train", in_folder(tmp_path / "undisturbed", config), images=False)
+    expected = files(tmp_path / "undisturbed" / "tfrecords")
+    process = drawing(config)
+    shards = tmp_path / "tfrecords"
+    while len(list(shards.glob("*"))) < 10:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    cluster[1][1].kill()
+    assert len(list(shards.glob("*"))) < 90  # of 100
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    assert files(shards) == expected

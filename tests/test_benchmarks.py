@@ -12,7 +12,7 @@ FONTS = "/usr/share/fonts/opentype/cabin"  # of a package that few machines have
 NEED_FONTS = ("development_styles.py", "few_labels.py", "starter.py", "unseen_styles.py")
 REDUCED = {
     "development_styles.py": "",
-    "few_labels.py": "--labels 20 --starts nothing --seeds 1 --max_steps 2",
+    "few_labels.py": "--styles tiles --labels 20 --starts nothing --seeds 1 --max_steps 2",
     "gpu.py": "--batch_sizes 8 --steps 2",
     "labelling.py": "--folder 10 --labels 3",
     "logging_cost.py": "--blocks 1 --steps 2",

@@ -57,6 +57,14 @@ def refusal(content: bytes, folder) -> str:
     return str(error.value)
 
 
+def has_no_graph(found):
+    found[0].subgraphs = None
+
+
+def has_an_operator_without_inputs(found):
+    operator(found, "EXP").inputs = None
+
+
 def lacks_an_input(found):
     operator(found, "SQUARED_DIFFERENCE").inputs = [-1, 43]
 
@@ -85,6 +93,8 @@ def takes_larger_images(found):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (has_no_graph, "it has 0 graphs"),
+        (has_an_operator_without_inputs, "an operator has no inputs or no outputs"),
         (lacks_an_input, "the inputs or outputs of an operator SQUARED_DIFFERENCE are wrong"),
         (writes_to_the_image, "the inputs or outputs of an operator BATCH_MATMUL are wrong"),
         (has_a_huge_tensor, "it has a tensor of shape [1, 8388640, 64, 1]"),
@@ -121,6 +131,12 @@ def test_the_graph_is_accepted_where_nothing_is_changed(digits, tmp_path):
 def test_a_description_that_makes_no_sense_is_refused(values, message, digits, tmp_path):
     description, network = digits
     assert message in refusal(model_file(description | values, network), tmp_path)
+
+
+def test_a_config_that_lacks_the_size_is_refused(digits, tmp_path):
+    description, network = digits
+    config = {name: value for name, value in description["config"].items() if name != "height"}
+    assert "'height'" in refusal(model_file(description | {"config": config}, network), tmp_path)
 
 
 def test_a_compressed_description_is_refused_since_it_could_be_of_any_size(digits, tmp_path):
