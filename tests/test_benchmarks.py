@@ -16,6 +16,7 @@ REDUCED = {
     "gpu.py": "--batch_sizes 8 --steps 2",
     "labelling.py": "--folder 10 --labels 3",
     "logging_cost.py": "--blocks 1 --steps 2",
+    "memory.py": "--minutes 0.05",
     "own_style.py": "--seeds 1 --max_steps 4 --held_out 20",
     "pixels.py": "--counts 100 --steps 2 --synthetic_gb 0.001 --folder .",
     "producer.py": "--count 100 --rounds 1",
