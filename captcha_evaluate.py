@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert, track
@@ -21,8 +21,9 @@ with quiet_import(__name__):
 import captcha_predict
 from captcha_config import Config
 from captcha_predict.images import open_image
-from captcha_runs import attention, checkpoint_files, checkpoints, log, transfer
+from captcha_runs import log, trained, transfer
 from captcha_runs.scores import Results, gallery, score
+from captcha_runs.trained import Trained
 from captcha_sets.draw import check_trusted, draw
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
@@ -30,7 +31,6 @@ from captcha_sets.pool import draw_many, is_repeatable
 from captcha_sets.shards import examples
 from captcha_sets.sheet import print_table
 
-import numpy as np
 from PIL import Image
 from rich.table import Table
 
@@ -57,45 +57,21 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typ
         where the training images were imported; or the drawer is another module's, which runs only if the config names
         it.
     """
-    name, trained, drawn_with, forward, look = _exported(model, config) if model else _checkpoint(config)
+    network = trained.of_export(model, config, OWN_FIELDS) if model else trained.of_checkpoint(config, OWN_FIELDS)
     if fresh:
-        captchas, images = _fresh(fresh, _drawn_like(trained, drawn_with, config, typed))
+        captchas, images = _fresh(fresh, _drawn_like(network, config, typed))
         source = f"fresh captchas, seed {config.seed}"
     else:
-        manifest = manifest_for_model(VALIDATION, trained)
-        captchas, images = examples(manifest, trained), functools.partial(_pick, manifest, trained)
+        manifest = manifest_for_model(VALIDATION, network.config)
+        captchas, images = examples(manifest, network.config), functools.partial(_pick, manifest, network.config)
         source = "validation split"
-    logits, labels = captcha_model.predict(forward, arrays(captchas, BATCH_SIZE, trained))
-    return Results(logits, labels, images, trained, name, source, look)
+    logits, labels = captcha_model.predict(network.logits, arrays(captchas, BATCH_SIZE, network.config))
+    return Results(logits, labels, images, network.config, network.name, source, network.look)
 
 
-def _checkpoint(config: Config) -> tuple[str, Config, dict, Callable, Callable]:
-    metadata, trained = checkpoints.best(config, OWN_FIELDS)
-    network = captcha_model.build(trained, channels=3)
-    checkpoint_files.restore(metadata, network)
-    temperature = metadata["best"]["temperature"]
-
-    def forward(images: np.ndarray) -> np.ndarray:
-        return np.asarray(captcha_model.forward(network, images)) / np.float32(temperature)
-
-    looking = attention.with_weights(network)
-
-    def look(images: np.ndarray) -> np.ndarray:
-        return np.asarray(captcha_model.forward(looking, images)[1])
-
-    return str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], forward, look
-
-
-def _exported(model: str | Path, config: Config) -> tuple[str, Config, dict, Callable, None]:
-    reader = captcha_predict.load(model)
-    path = captcha_predict.find(model)
-    trained = Config.from_file(reader.description["config"], path)
-    trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in OWN_FIELDS})
-    return str(path), trained, reader.description["drawn_with"], reader.logits, None
-
-
-def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collection[str]) -> Config:
+def _drawn_like(network: Trained, config: Config, typed: Collection[str]) -> Config:
     """The config to draw captchas with that are like those of the training, but for what was typed."""
+    drawn_with = network.drawn_with
     if drawn_with["source"] is not None:
         raise UserError(
             f"--fresh: the network was trained on images imported from {drawn_with['source']}, which cannot be drawn;"
@@ -103,7 +79,7 @@ def _drawn_like(trained: Config, drawn_with: dict, config: Config, typed: Collec
         )
     values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
     values |= {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed}
-    like = Config.from_dict(dataclasses.asdict(trained) | values)
+    like = Config.from_dict(dataclasses.asdict(network.config) | values)
     check_trusted(like.drawer, config)
     return like
 

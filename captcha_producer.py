@@ -50,12 +50,7 @@ def produce(split: str, config: Config, *, images: bool = True, typed: Collectio
     count = count_of(split, config)
     check_drawing(config)
     check_target(split, config, images)
-    source = manifest.imported_from(split, config)
-    if source:
-        raise UserError(
-            f"{config.tfrecords_dir}: the {split} split was imported from {source}, and is not replaced by drawn"
-            " captchas; set another --tfrecords_dir and --images_dir, or remove it yourself"
-        )
+    manifest.check_not_imported(split, config)
     origin = manifest.DRAWN if is_repeatable(split, config) else manifest.DRAWN_ONCE
     drawn = track(draw_many(range(count), split, config), count, f"drawing {split}")
     return write_split(drawn, count, split, config, images=images, typed=typed, origin=origin)

@@ -35,7 +35,7 @@ def main() -> None:
         raise UserError(MISSING)
     start_litert()
     loaded = network.load(args.model, config)
-    print(f"reading with {loaded.file} (--model names another)")
+    print(f"reading with {loaded.name} (--model names another)")
     server.serve(reading.routes(loaded, config), args)
 
 

@@ -1,14 +1,15 @@
 """The try-out page, and its API: POST an image, get the prediction as JSON.
 
-routes(network, config)         for captcha_pages.server
+routes(trained, config)         for captcha_pages.server
 """
 
 import base64
 import dataclasses
+import functools
 
 from captcha_config import Config
-from captcha_pages import server
-from captcha_pages.network import Network
+from captcha_pages import network, server
+from captcha_runs.trained import Trained
 from captcha_sets.draw import check_drawing, check_trusted, draw, png
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS
 
@@ -26,13 +27,13 @@ SMALLEST = {"font_size": 4, "length": 1}  # smallest values; the other sliders b
 DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
 
 
-def routes(network: Network, config: Config) -> list[Route]:
+def routes(trained: Trained, config: Config) -> list[Route]:
     """The page's routes.
 
     Args:
       config: its drawer is trusted. It draws for a network that was trained on imported images.
     """
-    like = _drawn_like(network, config)
+    like = _drawn_like(trained, config)
 
     def draw_one(number: int, noise_dots: int, noise_curves: int, rotation: int, font_size: int, length: int) -> dict:
         """Draw a captcha: its text, and its PNG file in base64. Raises UserError if a value is out of range."""
@@ -44,17 +45,17 @@ def routes(network: Network, config: Config) -> list[Route]:
         return {"text": text, "png": base64.b64encode(png(image)).decode()}
 
     return [
-        server.page("/", "try.html", network=network, sliders=_sliders(like)),
+        server.page("/", "try.html", network=trained, sliders=_sliders(like)),
         server.post("/api/draw", draw_one),
-        server.post_bytes("/api/read", network.read),
+        server.post_bytes("/api/read", functools.partial(network.read, trained)),
     ]
 
 
-def _drawn_like(network: Network, config: Config) -> Config:
+def _drawn_like(trained: Trained, config: Config) -> Config:
     """The config to draw with: that of the network's training captchas, or `config` if these were imported."""
-    drawn_with = network.drawn_with if network.drawn_with["source"] is None else dataclasses.asdict(config)
+    drawn_with = trained.drawn_with if trained.drawn_with["source"] is None else dataclasses.asdict(config)
     values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
-    return Config.from_dict(dataclasses.asdict(network.config) | values)
+    return Config.from_dict(dataclasses.asdict(trained.config) | values)
 
 
 def _sliders(like: Config) -> list[dict]:

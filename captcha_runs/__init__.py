@@ -10,6 +10,7 @@ verdict             whether more labels would help
 log                 the terminal, log.jsonl, TensorBoard
 messages            what the trainer says at its start and at its end
 metrics             calibration and intervals
+trained             a trained network, to read with: a checkpoint, or an exported model
 scores              accuracies of a network's predictions, and captchas to look at
 attention           where a network looks for each position
 formats             LiteRT, ONNX, SavedModel

@@ -31,7 +31,7 @@ class Results:
     config: Config  # that the network was trained with
     model: str  # the network's file
     source: str  # where the captchas are from, in words
-    look: Callable[[np.ndarray], np.ndarray] | None = None  # images → position weights; an exported model gives none
+    look: Callable | None = None  # as in trained.Trained
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
@@ -122,7 +122,7 @@ def gallery(results: Results) -> dict[str, list[dict]]:
     images = results.images([*misread, *uncertain])
     entries = [_entry(results, *pair) for pair in zip([*misread, *uncertain], images, strict=True)]
     if results.look and entries:
-        weights = results.look(np.stack([np.asarray(image) for image in images]))
+        _, weights = results.look(np.stack([np.asarray(image) for image in images]))
         entries = [{**entry, "weights": of_image} for entry, of_image in zip(entries, weights, strict=True)]
     return {
         f"Misread, the most certain first ({len(misread)} of {len(wrong)})": entries[: len(misread)],

@@ -45,7 +45,7 @@ def draw_split(
       typed: see manifest.describe.
     Raises:
       UserError: Beam is not installed, has no such runner, or does not know the file system; or there is such a split
-        already.
+        already, or one that was imported.
     """
     if beam is None:
         raise UserError("Apache Beam is not installed; pip install apache-beam")
@@ -57,6 +57,7 @@ def draw_split(
         raise UserError(f"tfrecords_dir: {error}") from error
     if there and not replace:
         raise UserError(f"{path}: there is a set already; add --replace, or set another --tfrecords_dir")
+    manifest.check_not_imported(split, config)
     plan = shards.plan(split, manifest.count_of(split, config), config.images_per_shard)
     origin = manifest.DRAWN if is_repeatable(split, config) else manifest.DRAWN_ONCE
     pipeline = _pipeline(options)

@@ -139,12 +139,17 @@ def _taken(manifest: dict, names: Collection[str]) -> dict:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def imported_from(split: str, config: Config) -> str | None:
-    """Where the images of a split were imported from; None where it was drawn, or cannot be read, or is not there."""
+def check_not_imported(split: str, config: Config) -> None:
+    """Raise UserError where a split was imported: drawn captchas do not take its place."""
     try:
-        return verified(read_text(manifest_path(split, config))).get("source")
-    except (tf.errors.OpError, ValueError):
-        return None
+        source = verified(read_text(manifest_path(split, config))).get("source")
+    except (tf.errors.OpError, ValueError):  # there is none, or it cannot be read
+        return
+    if source:
+        raise UserError(
+            f"{config.tfrecords_dir}: the {split} split was imported from {source}, and is not replaced by drawn"
+            " captchas; set another --tfrecords_dir and --images_dir, or remove it yourself"
+        )
 
 
 def read_manifest(split: str, config: Config) -> dict:

@@ -12,6 +12,7 @@ import captcha_sets.beam
 from captcha_cli import UserError
 from captcha_producer import produce
 from captcha_sets.beam import draw_split
+from captcha_sets.files import write_checksummed
 from captcha_sets.manifest import fingerprint, read_manifest
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_set_is_replaced_where_that_is_asked_for(folder, config):
     before, other = read_manifest("train", config), replace(config, seed=2)
     draw_split("train", other, [], replace=True)
     assert fingerprint(read_manifest("train", other)) != fingerprint(before)
+
+
+def test_an_imported_set_is_not_replaced_by_drawn_captchas(folder, config):
+    values = read_manifest("train", config) | {"source": "my_images", "splits": ["train"], "typed": {}}
+    write_checksummed(folder / "tfrecords" / "train.json", values)
+    before = files(folder)
+    with pytest.raises(UserError, match="the train split was imported from my_images, and is not replaced by drawn"):
+        draw_split("train", config, [], replace=True)
+    assert files(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ import captcha_strength
 import captcha_train
 from captcha_cli import parse_args
 from captcha_config import Config
-from captcha_pages import checking, labelling, network, reading, server
+from captcha_pages import checking, labelling, reading, server
 from captcha_pages.pictures import Pictures, files_in
 from captcha_pages.tables import Table
 from captcha_predict import __main__ as predict_command
+from captcha_runs import trained
 from captcha_sets.labelled import labelled_images
 from captcha_sets.labels import csv_labels
 from captcha_strengths.settings import grid
@@ -136,7 +137,7 @@ def _labelling_routes(folder: Path) -> list:
 
 @functools.cache
 def _try_out_routes() -> list:
-    return reading.routes(network._of_export("digits"), CONFIG)
+    return reading.routes(trained.of_export("digits", CONFIG), CONFIG)
 
 
 async def _respond(application, path: str, query: bytes, body: bytes) -> int:

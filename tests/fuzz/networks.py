@@ -16,8 +16,9 @@ import captcha_predict
 from captcha_config import Config
 from captcha_pages import network
 from captcha_predict import DESCRIPTION
-from captcha_runs import checkpoint_files, checkpoints, cluster, log
+from captcha_runs import checkpoint_files, checkpoints, cluster, log, trained
 from captcha_runs.checkpoints import Checkpoints
+from captcha_runs.trained import Trained
 from captcha_sets.files import sha256, with_checksum
 from captcha_sets.manifest import SPLITS, fingerprint, read_manifest
 from captcha_strengths import cells, humans, meaning
@@ -41,8 +42,9 @@ def checkpoint_metadata(work: Path, mutator: Mutator) -> None:
     del values["checksum"]
     hostile = with_checksum(mutator.values(values)).encode(errors="replace")
     path.write_bytes(mutator.choice((hostile, mutator.json(json.loads(original)))))
-    metadata, trained = checkpoints.best(CONFIG, ("save_dir",))
-    captcha_evaluate._drawn_like(trained, metadata["drawn_with"], CONFIG, ())
+    metadata, config = checkpoints.best(CONFIG, ("save_dir",))
+    network = Trained("best", config, metadata["drawn_with"], logits=None, look=None)
+    captcha_evaluate._drawn_like(network, CONFIG, ())
     assert metadata["best"]["temperature"] > 0
     checkpoint_files.restore(metadata, _digits())
 
@@ -149,7 +151,7 @@ def _read_model(work: Path, content: bytes) -> None:
     path = work / "model.tflite"
     path.write_bytes(content)
     captcha_predict.Reader(path).read(BLANK)
-    network._of_export(str(path)).read(real_pictures()[0])
+    network.read(trained.of_export(path, CONFIG), real_pictures()[0])
 
 
 def several_machines(work: Path, mutator: Mutator) -> None:

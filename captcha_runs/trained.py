@@ -1,0 +1,63 @@
+"""A trained network, to read with: the best checkpoint of a run, or an exported model.
+
+network = of_checkpoint(config)         the best checkpoint in config.save_dir
+network = of_export(model, config)      a .tflite file, or a shipped model
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import captcha_model
+import captcha_predict
+from captcha_config import Config
+from captcha_runs import attention, checkpoint_files, checkpoints
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Trained:
+    name: str  # of its file
+    config: Config  # the one that it was trained with
+    drawn_with: dict  # how its training images were drawn
+    logits: Callable  # uint8 [batch, height, width, channels] → calibrated logits, float32 [batch, length, classes]
+    look: Callable | None  # the same → (calibrated logits, position weights as in attention); None for an export
+
+
+def of_checkpoint(config: Config, own: Collection[str] = ()) -> Trained:
+    """The best checkpoint in config.save_dir.
+
+    Args:
+      own: fields of the config that stay as they are; the others are those of the training.
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    metadata, trained = checkpoints.best(config, own)
+    network = captcha_model.build(trained, channels=3)
+    checkpoint_files.restore(metadata, network)
+    looking, temperature = attention.with_weights(network), np.float32(metadata["best"]["temperature"])
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        return np.asarray(captcha_model.forward(network, images)) / temperature
+
+    def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found, weights = captcha_model.forward(looking, images)
+        return np.asarray(found) / temperature, np.asarray(weights)
+
+    return Trained(str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], logits, look)
+
+
+def of_export(model: str | Path | None, config: Config, own: Collection[str] = ()) -> Trained:
+    """An exported model, named as captcha_predict.find takes it.
+
+    Args:
+      own: as for of_checkpoint.
+    Raises:
+      UserError: there is no such model, or it is damaged.
+    """
+    reader, path = captcha_predict.load(model), captcha_predict.find(model)
+    trained = Config.from_file(reader.description["config"], path)
+    trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in own})
+    return Trained(str(path), trained, reader.description["drawn_with"], reader.logits, None)
