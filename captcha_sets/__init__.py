@@ -5,7 +5,8 @@ library     the default drawer: the captcha library's
 styles      a drawer of many styles; glyphs, clutter, damage: what it draws
 pool        many captchas, on all cores
 shards      TFRecord files
-manifest    what a split holds, and the command that makes it
+manifest    what a split holds
+commands    the command that makes it
 replace     a new split put in the place of an earlier one
 pixels      the decoded images of a split, mapped into memory
 labels      what a label may be, and the CSV file of labels

@@ -11,13 +11,13 @@ make_command(split, config, manifest)           the command that makes a split
 import dataclasses
 import hashlib
 import os
-import shlex
 from collections.abc import Collection
 from importlib.metadata import version
 
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.form import misfit
+from captcha_sets.commands import changed, drawing_command, import_command
 from captcha_sets.draw import TRAIN
 from captcha_sets.files import reason, verified
 
@@ -257,11 +257,11 @@ def make_command(split: str, config: Config, manifest: dict | None = None) -> st
     manifest = manifest or {}
     if manifest.get("source"):
         one = manifest["splits"] == [split]  # otherwise the images of one source were divided into both splits
-        return _import_command([*words, *(["--splits", split] if one else [])], {}, config, manifest)
+        return _import_again([*words, *(["--splits", split] if one else [])], {}, config, manifest)
     values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split), "images_per_shard")}
     if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
         values |= _taken(manifest, values.keys()) | {"images_per_shard": manifest["shards"][0]["records"]}
-    return _drawing_command([*words, "--splits", split], values, config)
+    return drawing_command([*words, "--splits", split], values, config)
 
 
 def new_set_command(config: Config, manifest: dict) -> str:
@@ -269,52 +269,17 @@ def new_set_command(config: Config, manifest: dict) -> str:
     if manifest["source"] is not None:
         values = {name: getattr(config, name) for name in CAPTCHA_FIELDS}
         different = {name: value for name, value in values.items() if value != manifest[name]}
-        return _import_command(["--replace"], different, config, manifest)
+        return _import_again(["--replace"], different, config, manifest)
     values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, *map(count_field, SPLITS))}
-    return _drawing_command(["--replace"], values, config)
+    return drawing_command(["--replace"], values, config)
 
 
-def _import_command(words: list[str], values: dict, config: Config, manifest: dict) -> str:
+def _import_again(words: list[str], values: dict, config: Config, manifest: dict) -> str:
     """The command that imports the same images, with these values instead of those that were typed then."""
-    words = ["python", "captcha_producer.py", *words, "--source", manifest["source"]]
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
-    words += _options(_taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values)
-    decides = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
-    words += _options(_changed(decides))  # which images are held out
-    return shlex.join(map(str, [*words, *_folders(config)]))
-
-
-def _drawing_command(words: list[str], values: dict, config: Config) -> str:
-    """The command that draws captchas, with those of the values that are not captcha_config.py's."""
-    if "://" in config.tfrecords_dir:  # the producer writes to this machine alone
-        script = ["python", "-m", "captcha_sets.beam"]
-        folders = _options({"tfrecords_dir": config.tfrecords_dir})
-    else:
-        script, folders = ["python", "captcha_producer.py"], _folders(config)
-    return shlex.join(map(str, [*script, *words, *_options(_changed(values)), *folders]))
-
-
-def _folders(config: Config) -> list[str]:
-    words = _options(_changed({name: getattr(config, name) for name in ("tfrecords_dir", "images_dir")}))
-    if config.images_dir == Config.images_dir and config.tfrecords_dir != Config.tfrecords_dir:
-        words.append("--no-images")  # that folder is for the pictures of another set
-    return words
-
-
-def _changed(values: dict) -> dict:
-    """Those of the values that are not captcha_config.py's."""
-    return {name: value for name, value in values.items() if value != getattr(Config, name)}
-
-
-def _options(values: dict) -> list:
-    """Values as options of a command line."""
-    words = []
-    for name, value in values.items():
-        if isinstance(value, str) and value.startswith("-"):
-            words.append(f"--{name}={value}")  # as a word of its own it would be taken for an option
-        else:
-            words += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
-    return words
+    held_out = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}  # decide it
+    values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(held_out)
+    return import_command(words, manifest["source"], values, config)
 
 
 def fingerprint(manifest: dict) -> str:
