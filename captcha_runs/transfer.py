@@ -6,6 +6,7 @@ start_from(config.init_from, ...)       a new network with what that network lea
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Collection
 from pathlib import Path
@@ -102,6 +103,18 @@ def start_from(name: str, model: keras.Model, config: Config) -> None:
             _take_over_normalization(ours, other, scale)
         else:
             _take_over_head(ours, other, config, theirs)
+
+
+def fingerprint(config: Config) -> str:
+    """A short text that identifies the network in config.init_from, by its weights; "" where none is named.
+
+    Raises:
+      UserError: there is no such network.
+    """
+    if not config.init_from:
+        return ""
+    metadata, _ = _checkpoint(config.init_from, config)
+    return hashlib.sha256("".join(sorted(metadata["files"].values())).encode()).hexdigest()[:16]
 
 
 def _checkpoint(name: str, config: Config) -> tuple[dict, Config]:

@@ -37,12 +37,13 @@ class Cell:
     start: str
     seed: int
     config: Config  # how to train
+    network: str  # the fingerprint of the network it starts from; "" for none
 
     @property
     def key(self) -> str:
         """A digest of everything that decides the result."""
         values = {"captchas": self.pool.digest, "labels": self.labels, "training": self.config.experiment()}
-        return digest_of(values)
+        return digest_of(values | {"network": self.network})
 
     @property
     def work(self) -> int:
@@ -93,10 +94,11 @@ def plan(
     for pool in pools:
         for start in starts:
             begun = _starting(pool.config, start, typed)
+            network = transfer.fingerprint(begun)
             for seed in seeds:
                 for labels in sizes:
                     config = recipe.for_own_images(dataclasses.replace(begun, seed=seed), labels, typed)
-                    cells.append(Cell(pool, labels, start, seed, config))
+                    cells.append(Cell(pool, labels, start, seed, config, network))
     return cells
 
 

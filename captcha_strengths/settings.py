@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 from captcha_cli import UserError
 from captcha_config import Config, item_type
-from captcha_sets.draw import TRAIN, check_drawing, draw
+from captcha_sets.draw import TRAIN, check_drawing, draw, is_own
 from captcha_sets.files import sha256
 from captcha_sets.labelled import fitted, hold_out, labelled_images
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, VALIDATION, set_exists, versions
@@ -52,7 +53,7 @@ class Pool:
         """A digest of what decides how the captchas look. Unlike `digest`, it is the same for any number of them."""
         if self.source:
             return self.digest
-        return digest_of({name: getattr(self.config, name) for name in DRAWING_FIELDS} | versions())
+        return digest_of(_drawing(self.config))
 
 
 def grid(config: Config, varied: Sequence[Sequence[str]]) -> list[Setting]:
@@ -105,9 +106,17 @@ def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
     """
     check_drawing(setting.config)
     config = dataclasses.replace(setting.config, train_count=labels)
-    values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, "train_count", "validation_count")}
-    digest = digest_of(values | versions())
+    counts = {name: getattr(config, name) for name in ("train_count", "validation_count")}
+    digest = digest_of(_drawing(config) | counts)
     return Pool(setting.name, _in_folder(config, folder, digest), digest, labels, config.validation_count, None)
+
+
+def _drawing(config: Config) -> dict:
+    """Everything that decides how captchas are drawn: an edited drawer draws others."""
+    values = {name: getattr(config, name) for name in DRAWING_FIELDS} | versions()
+    if not is_own(config.drawer):
+        values["code"] = sha256(Path(sys.modules[config.drawer.partition(":")[0]].__file__))
+    return values
 
 
 def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path) -> Pool:

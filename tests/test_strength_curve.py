@@ -3,10 +3,15 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 
+import captcha_model
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_runs import checkpoint_files
+from captcha_runs.checkpoint_files import BEST
+from captcha_runs.transfer import WEIGHTS
 from captcha_strengths import cells, humans, meaning, settings, words
 from captcha_strengths.cells import Measurement
 from captcha_strengths.curve import ABOVE, BELOW, curve, labels_for, non_decreasing
@@ -262,6 +267,28 @@ def test_captchas_that_differ_have_other_keys(tmp_path):
     pools += [drawn_pool(settings.Setting("", replace(Config(), noise_dots=7)), 100, tmp_path)]
     planned = cells.plan(pools, (30, 60), ("nothing",), (1, 2), ())
     assert len({cell.key for cell in planned}) == len(planned) == 12
+
+
+def test_captchas_of_an_edited_drawer_are_other_captchas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "edited_drawer.py"
+    digests = set()
+    for code in ("def draw(text, config, rng): ...", "def draw(text, config, rng): return None"):
+        module.write_text(code)
+        digests.add(drawn_pool(settings.Setting("", Config(drawer="edited_drawer:draw")), 100, tmp_path).digest)
+    assert len(digests) == 2
+
+
+def test_a_start_that_was_trained_again_is_measured_again(tmp_path):
+    pool, start = drawn_pool(settings.Setting("", Config()), 100, tmp_path), tmp_path / "save"
+    shutil.copytree(WEIGHTS / "digits", start)
+    (before,) = cells.plan([pool], (30,), (str(start),), (1,), ())
+    metadata = checkpoint_files.newest(start, BEST)
+    about = {name: metadata[name] for name in ("config", "drawn_with", "best", "data", "cycle_start")}
+    other = captcha_model.build(Config.from_dict(metadata["config"]), channels=3)
+    checkpoint_files.write(start, BEST, metadata["step"] + 1, other, None, about)
+    (after,) = cells.plan([pool], (30,), (str(start),), (1,), ())
+    assert before.config == after.config and before.key != after.key
 
 
 def test_each_size_is_trained_by_its_own_recipe(tmp_path):
