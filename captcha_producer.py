@@ -9,10 +9,9 @@ A new split is prepared elsewhere and takes an earlier one's place when it is co
 """
 
 import argparse
-from collections.abc import Collection
 from pathlib import Path
 
-from captcha_cli import UserError, parse_args, quiet_import, run, track
+from captcha_cli import UserError, parse_args, quiet_import, run
 
 with quiet_import(__name__):
     from captcha_sets import manifest
@@ -20,10 +19,9 @@ with quiet_import(__name__):
 
 from captcha_config import Config
 from captcha_runs import transfer
-from captcha_sets.draw import check_drawing, check_trusted
+from captcha_sets.draw import check_trusted
+from captcha_sets.drawing import produce
 from captcha_sets.importing import import_images
-from captcha_sets.pool import draw_many, is_repeatable
-from captcha_sets.replace import check_target, write_split
 from captcha_sets.sheet import write_sheet
 
 FIELDS = (
@@ -31,29 +29,6 @@ FIELDS = (
     "tfrecords_dir", "init_from",
 )  # fmt: skip
 MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
-
-
-def produce(split: str, config: Config, *, images: bool = True, typed: Collection[str] = ()) -> dict:
-    """Draw a split, in the place of an earlier one.
-
-    Args:
-      split: "train" or "validation"; config.train_count or config.validation_count says how many captchas.
-      images: whether to write the PNG files as well.
-      typed: names of the fields that were typed; what reads the set takes these from its manifest.
-    Returns:
-      The manifest, as in <tfrecords_dir>/<split>.json.
-    Raises:
-      UserError: the characters cannot be drawn; the drawer fails; the earlier split was imported; the folder of PNG
-        files holds files that the producer did not write; another producer is at work.
-      OSError: a folder cannot be written. The earlier split is untouched then.
-    """
-    count = count_of(split, config)
-    check_drawing(config)
-    check_target(split, config, images)
-    manifest.check_not_imported(split, config)
-    origin = manifest.DRAWN if is_repeatable(split, config) else manifest.DRAWN_ONCE
-    drawn = track(draw_many(range(count), split, config), count, f"drawing {split}")
-    return write_split(drawn, count, split, config, images=images, typed=typed, origin=origin)
 
 
 def splits_to_draw(splits: tuple[str, ...], config: Config, update: bool) -> list[str]:

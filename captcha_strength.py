@@ -30,16 +30,13 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_pages import MISSING, NEEDED
-from captcha_predict.images import open_image
-from captcha_producer import produce
 from captcha_runs import html, optimizer, transfer
-from captcha_sets.draw import TRAIN, draw, png
+from captcha_sets.draw import TRAIN
 from captcha_sets.files import lock, write_text
-from captcha_sets.importing import import_images
-from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest, set_exists
+from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest
 from captcha_sets.pixels import in_memory, verified_records
-from captcha_sets.shards import examples
 from captcha_strengths import cells, console, humans, meaning, report
+from captcha_strengths.captchas import captchas_to_type, make_sets, samples_of
 from captcha_strengths.cells import NOTHING, STARTER, Cell, Measurement
 from captcha_strengths.settings import Pool, drawn_pool, grid, own_pool, seconds_to_draw, sizes_of
 from captcha_strengths.summary import summary
@@ -55,7 +52,6 @@ except ModuleNotFoundError as error:
     server = None  # optional
 
 import numpy as np
-from PIL import Image
 
 FIELDS = (
     *DRAWING_FIELDS, "validation_count", "validation_share", "workers", "shift", "rotate", "zoom", "channels",
@@ -65,7 +61,6 @@ FIELDS = (
 SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000)  # labelled captchas
 SEEDS = (1, 2, 3)
 CELLS = "cells.jsonl"  # the results, in --folder
-SAMPLES = 6  # captchas of each setting in the report
 BATCH_SIZE = 256  # images, for the evaluation
 TRIAL_STEPS = 5  # timed for the estimate
 
@@ -104,16 +99,6 @@ def _new_network(config: Config) -> keras.Model:
     if config.init_from:
         transfer.start_from(config.init_from, network, config)
     return network
-
-
-def make_sets(pool: Pool) -> None:
-    """Draw or import the captchas of a setting, unless they exist."""
-    missing = [split for split in SPLITS if not set_exists(split, pool.config)]
-    if missing and pool.source:
-        import_images(pool.source, SPLITS, pool.config, images=False, typed=DRAWING_FIELDS, leave_out=True)
-        return
-    for split in missing:
-        produce(split, pool.config, images=False)
 
 
 def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) -> None:
@@ -177,7 +162,7 @@ def transcribe(pools: list[Pool], config: Config, args: argparse.Namespace) -> N
     if not server:
         raise UserError(MISSING)
     path = args.folder / humans.TYPED
-    captchas = [captcha for pool in pools for captcha in captchas_to_type(pool)]
+    captchas = [Captcha(*each) for pool in pools for each in captchas_to_type(pool)]
     random.Random(config.seed).shuffle(captchas)
     args.folder.mkdir(parents=True, exist_ok=True)
     with lock(args.folder, "human", f"{args.folder}: another process shows captchas for it; use its page, or stop it"):
@@ -187,30 +172,6 @@ def transcribe(pools: list[Pool], config: Config, args: argparse.Namespace) -> N
         finally:
             if people := humans.typed(path, pools):
                 console.print_people(people)
-
-
-def captchas_to_type(pool: Pool) -> "list[Captcha]":
-    """humans.SHOWN captchas that no network is trained on: new ones, or the first of your own that are held out."""
-    if pool.source:
-        pairs = held_out(pool, humans.SHOWN)
-    else:
-        drawn = (draw(index, humans.SPLIT, pool.config) for index in range(humans.SHOWN))
-        pairs = [(text, png(image)) for text, image in drawn]
-    return [Captcha(f"{humans.names_of(pool)}{index}", *pair) for index, pair in enumerate(pairs)]
-
-
-def held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:
-    """The first held-out captchas, as (text, PNG file)."""
-    make_sets(pool)
-    return list(itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), count))
-
-
-# The results
-
-
-def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
-    """The first SAMPLES held-out captchas, as (text, image)."""
-    return [(text, open_image(encoded)) for text, encoded in held_out(pool, SAMPLES)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

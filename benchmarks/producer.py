@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from captcha_cli import quiet_import, run
 
 with quiet_import(__name__):
-    from captcha_producer import produce
+    from captcha_sets.drawing import produce
 
 from captcha_config import Config
 from captcha_sets.manifest import TRAIN

@@ -1,6 +1,7 @@
 """What measuring the strength of a captcha needs besides the training.
 
 settings    the settings to compare, and the captchas of each
+captchas    those captchas, on the disk and to look at
 cells       the trainings to measure, and their results
 humans      what people read
 curve       accuracy over the number of labels

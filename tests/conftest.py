@@ -28,7 +28,7 @@ os.environ.setdefault("COLUMNS", "200")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from captcha_config import Config  # noqa: E402
-from captcha_producer import produce  # noqa: E402
+from captcha_sets.drawing import produce  # noqa: E402
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(

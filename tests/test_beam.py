@@ -10,8 +10,8 @@ from pathlib import Path
 
 import captcha_sets.beam
 from captcha_cli import UserError
-from captcha_producer import produce
 from captcha_sets.beam import draw_split
+from captcha_sets.drawing import produce
 from captcha_sets.files import write_checksummed
 from captcha_sets.manifest import fingerprint, read_manifest
 

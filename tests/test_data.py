@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import captcha_data
 from captcha_cli import UserError
-from captcha_producer import produce
 from captcha_sets.draw import draw, png
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import fingerprint, read_manifest
 from captcha_sets.pixels import grey
 from captcha_sets.replace import write_split

@@ -12,10 +12,10 @@ import captcha_evaluate
 import captcha_predict
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import produce
 from captcha_runs import scores
 from captcha_sets import styles
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pool import draw_many, is_repeatable
 

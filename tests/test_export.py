@@ -14,9 +14,9 @@ import captcha_model
 import captcha_predict
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints, log, transfer
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.files import read_checksummed, write_checksummed
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pixels import arrays

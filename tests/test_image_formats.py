@@ -7,8 +7,8 @@ import captcha_predict
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.images import FORMATS, open_image
-from captcha_producer import import_images
 from captcha_sets.draw import draw
+from captcha_sets.importing import import_images
 from captcha_sets.manifest import TRAIN
 
 import numpy as np

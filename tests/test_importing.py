@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import import_images, produce
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
+from captcha_sets.importing import import_images
 from captcha_sets.labelled import LabelledImage, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, TRAIN, VALIDATION, make_command, open_manifest
 from captcha_sets.shards import examples

@@ -17,10 +17,11 @@ import captcha_evaluate
 import captcha_export
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import import_images, produce
 from captcha_runs import checkpoint_files
 from captcha_runs.checkpoint_files import finish_setting_aside
 from captcha_runs.checkpoints import Checkpoints
+from captcha_sets.drawing import produce
+from captcha_sets.importing import import_images
 from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest
 
 import pytest

@@ -7,8 +7,8 @@ import captcha_data
 import captcha_evaluate
 import captcha_train
 from captcha_cli import UserError
-from captcha_producer import import_images
 from captcha_sets.draw import draw, png
+from captcha_sets.importing import import_images
 from captcha_sets.labelled import labelled_images
 from captcha_sets.manifest import SPLITS, TRAIN, like_sets, make_command, read_manifest
 from captcha_sets.shards import image_name

@@ -28,7 +28,6 @@ ALSO_ALLOWED = {
     ("captcha_train", "captcha_export"),  # what was trained is exported
     ("captcha_suspects", "captcha_train"),  # it trains, too
     ("captcha_strength", "captcha_train"),  # so does it
-    ("captcha_strength", "captcha_producer"),  # and draws
 }
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 

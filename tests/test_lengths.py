@@ -19,9 +19,9 @@ import captcha_train
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.decode import alphabets, classes, decode, probabilities
-from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints, scores
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.files import read_checksummed, write_checksummed
 from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest
 from captcha_sets.pixels import arrays

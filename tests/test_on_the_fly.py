@@ -10,8 +10,9 @@ import captcha_data
 import captcha_train
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import import_images, produce
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
+from captcha_sets.importing import import_images
 from captcha_sets.manifest import like_sets, read_manifest
 from captcha_sets.pixels import grey
 

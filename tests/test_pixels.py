@@ -12,9 +12,9 @@ from pathlib import Path
 import captcha_data
 import captcha_sets.pixels
 from captcha_cli import UserError
-from captcha_producer import produce
 from captcha_sets import files as set_files
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import read_manifest
 from captcha_sets.pixels import open_pixels, verified_records
 

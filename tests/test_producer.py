@@ -20,8 +20,8 @@ from urllib.parse import unquote
 import captcha_producer
 from captcha_cli import UserError
 from captcha_config import Config
-from captcha_producer import produce
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.files import read_checksummed, write_checksummed
 from captcha_sets.library import check_fonts
 from captcha_sets.manifest import make_command, manifest_for_model, read_manifest

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from captcha_config import Config
-from captcha_producer import import_images
 from captcha_runs.recipe import for_own_images, for_sets
 from captcha_sets.draw import draw
+from captcha_sets.importing import import_images
 from captcha_sets.manifest import SPLITS
 
 import pytest

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from captcha_cli import UserError
-from captcha_producer import produce
 from captcha_sets.draw import draw
+from captcha_sets.drawing import produce
 from captcha_sets.sheet import contact_sheet, write_sheet
 
 import numpy as np

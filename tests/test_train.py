@@ -13,9 +13,9 @@ from pathlib import Path
 import captcha_model
 import captcha_train
 from captcha_cli import UserError
-from captcha_producer import produce
 from captcha_runs import checkpoint_files, log
 from captcha_runs.checkpoint_files import BEST, LATEST
+from captcha_sets.drawing import produce
 
 import filelock
 import numpy as np

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import captcha_train
-from captcha_producer import import_images
 from captcha_runs.verdict import in_words
 from captcha_sets.draw import draw
+from captcha_sets.importing import import_images
 from captcha_sets.manifest import SPLITS
 
 import pytest

@@ -39,11 +39,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import captcha_data
-import captcha_producer
 import captcha_train
 from captcha_cli import run
 from captcha_config import Config
 from captcha_runs import checkpoint_files
+from captcha_sets.drawing import produce
 from captcha_sets.files import read_checksummed, sha256
 from captcha_sets.manifest import SPLITS, read_manifest
 
@@ -84,7 +84,7 @@ class Work:
         return self.start(captcha_train.train, config or self.config, **how)
 
     def produce(self, config: Config | None = None, **how):
-        return self.start(captcha_producer.produce, "train", config or self.config, **how)
+        return self.start(produce, "train", config or self.config, **how)
 
     def produce_another(self, **how):
         return self.produce(replace(self.config, seed=2), **how)
@@ -127,7 +127,7 @@ class Faults:
         self.base = base
         work = Work(base)
         for split in SPLITS:
-            assert finish(work.start(captcha_producer.produce, split, work.config)) == 0
+            assert finish(work.start(produce, split, work.config)) == 0
         self.sets = work.state()
         assert finish(work.train()) == 0, work.said()
         self.end = self.weights(work)

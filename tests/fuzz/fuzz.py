@@ -23,8 +23,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the scripts set it
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-import captcha_producer
 from captcha_cli import run
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import SPLITS
 from captcha_sets.sheet import write_sheet
 
@@ -44,7 +44,7 @@ def prepare(base: Path) -> None:
     """Real files: two small sets, and a checkpoint."""
     os.chdir(base)
     for split in SPLITS:
-        captcha_producer.produce(split, sets.CONFIG)
+        produce(split, sets.CONFIG)
         write_sheet(split, sets.CONFIG)
     shutil.copytree(ROOT / "weights" / "digits", base / "save")
 

@@ -24,8 +24,10 @@ import captcha_label
 import captcha_producer
 from captcha_cli import UserError, run
 from captcha_pages.tables import Table
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import SPLITS, open_manifest, read_manifest
 from captcha_sets.pixels import verified_records
+from captcha_sets.pool import draw_many
 from captcha_sets.replace import write_split
 from captcha_sets.shards import examples
 
@@ -95,7 +97,7 @@ class Sets(Case):
 
     def prepare(self) -> dict[str, list | None]:
         for split in SPLITS if self._replaced else ():
-            captcha_producer.produce(split, CONFIG)
+            produce(split, CONFIG)
         return self.expect()
 
     def act(self) -> None:
@@ -133,7 +135,7 @@ class Pixels(Case):
 
     def prepare(self) -> None:
         for split in SPLITS:
-            captcha_producer.produce(split, CONFIG, images=False)
+            produce(split, CONFIG, images=False)
             if self._replaced:
                 self._decode_another(split)
 
@@ -143,7 +145,7 @@ class Pixels(Case):
         another = (captcha for captcha in [*captchas[:ALIKE], *captchas[:ALIKE:-1], captchas[ALIKE]])
         write_split(another, len(captchas), split, CONFIG, images=False)
         captcha_data.open_pixels(read_manifest(split, CONFIG), CONFIG)
-        captcha_producer.produce(split, CONFIG, images=False)
+        produce(split, CONFIG, images=False)
 
     def act(self) -> None:
         self.expect()
@@ -174,7 +176,7 @@ class Labels(Case):
 
     def prepare(self) -> None:
         Path("pictures").mkdir()
-        pictures = captcha_producer.draw_many(range(len(self.files)), "own", CONFIG)
+        pictures = draw_many(range(len(self.files)), "own", CONFIG)
         for file, (_, encoded) in zip(self.files, pictures, strict=True):
             Path("pictures", file).write_bytes(encoded)
 

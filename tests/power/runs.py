@@ -10,9 +10,9 @@ import captcha_model
 import captcha_train
 from captcha_config import Config
 from captcha_predict import Reader, UserError
-from captcha_producer import produce
 from captcha_runs import checkpoint_files, checkpoints, optimizer
 from captcha_runs.checkpoint_files import BEST, LATEST
+from captcha_sets.drawing import produce
 from captcha_sets.manifest import SPLITS, read_manifest
 
 import numpy as np
