@@ -66,7 +66,6 @@ def write(
         write_checksummed(pending / f"{stem}.json", metadata)
         for path in files:
             path.replace(folder / path.name)
-        sync(folder)
         (pending / f"{stem}.json").replace(folder / f"{stem}.json")
         sync(folder)
     except tf.errors.OpError as error:
