@@ -66,6 +66,7 @@ def write(
         write_checksummed(pending / f"{stem}.json", metadata)
         for path in files:
             path.replace(folder / path.name)
+        sync(folder)
         (pending / f"{stem}.json").replace(folder / f"{stem}.json")
         sync(folder)
     except tf.errors.OpError as error:
@@ -197,8 +198,7 @@ def set_aside(folder: Path) -> Path:
     taken = [int(path.name.rpartition("-")[2]) for path in folder.glob("before-*") if path.name[7:].isdecimal()]
     aside = folder / f"before-{max(taken, default=0) + 1}"
     sync(collected)
-    collected.rename(aside)
-    sync(folder)
+    collected.rename(aside)  # not synced: undone by a power cut, finish_setting_aside does it again
     return aside
 
 
