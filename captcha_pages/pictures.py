@@ -35,7 +35,6 @@ class Pictures:
         self._folder, self._reader = folder, reader
         self._examined: dict[str, Examined | None] = dict.fromkeys(files)
         self._seen: dict[bytes, str] = {}  # digest of the pixels → file
-        self._lock = threading.Lock()
 
     def __contains__(self, file: str) -> bool:
         return file in self._examined
@@ -49,10 +48,9 @@ class Pictures:
 
     def examine(self, file: str) -> Examined:
         """Open a picture and predict its text, once. `file` must be one of these pictures."""
-        with self._lock:
-            if self._examined[file] is None:
-                self._examined[file] = self._examine(file)
-            return self._examined[file]
+        if self._examined[file] is None:  # no lock: a request would wait for the pictures in the background
+            self._examined[file] = self._examine(file)
+        return self._examined[file]
 
     def _examine(self, file: str) -> Examined:
         try:

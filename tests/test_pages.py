@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -13,8 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from captcha_config import Config
+from captcha_pages.pictures import Pictures, files_in
 from captcha_pages.tables import Table
-from captcha_predict import MODELS, UserError
+from captcha_predict import MODELS, Reader, UserError
 from captcha_sets.draw import draw
 
 import pytest
@@ -269,6 +271,24 @@ def test_the_second_of_two_equal_images_is_left_out_as_the_import_would(labellin
     (refusal,) = [json.loads(content)["error"] for status, content in answers if status == 400]
     assert "shows the same image as" in refusal
     assert refusal in post(f"{address}/open", tab="same", file="p002.png")[1]["problems"]
+
+
+def test_a_picture_is_shown_while_others_are_predicted_in_the_background(tmp_path):
+    draw_pictures(tmp_path, 3)
+    main_thread, reading, ended, waited_for = threading.current_thread(), *(threading.Event() for _ in range(3))
+
+    class SlowInBackground(Reader):
+        def read(self, image):
+            if threading.current_thread() is not main_thread:
+                reading.set()
+                ended.wait(60) or waited_for.set()
+            return super().read(image)
+
+    pictures = Pictures(tmp_path, files_in(tmp_path, ()), SlowInBackground(MODELS / "digits.tflite"))
+    pictures.examine_in_background()
+    reading.wait()
+    assert pictures.next(lambda file: True) and not waited_for.is_set()
+    ended.set()
 
 
 def test_requests_for_other_files_are_not_found(labelling):
