@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--minutes 60]
 
-Draw the sets first. RssAnon is the memory of a process that is not a file's. It needs Linux.
+Draw the sets first. RssAnon is a process's memory without mapped files. Linux only.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_predict
-from captcha_cli import run
+from captcha_cli import UserError, run
 from captcha_config import Config
 from captcha_runs import log
 from captcha_sets.pool import draw_many
@@ -64,7 +64,7 @@ class Trainer:
         return entries[-1]["step"] if entries else 0
 
     def stop(self) -> None:
-        self._process.kill()  # nobody resumes it
+        self._process.kill()  # it is not resumed
         self._process.wait()
 
 
@@ -101,7 +101,7 @@ class Page:
         for picture in itertools.cycle(pictures):
             if self._stopped.is_set():
                 return
-            urllib.request.urlopen(f"{self._address}api/read", picture).read()
+            urllib.request.urlopen(f"{self._address}api/read", picture, timeout=60).read()
             self._count += 1
 
     def done(self) -> int:
@@ -115,10 +115,12 @@ class Page:
 
 
 def watch(programs: list, minutes: float, show: Callable) -> None:
-    """Show the memory of each at the same distances."""
+    """Show the memory of each program at regular intervals."""
     began = time.monotonic()
     for sample in range(1, SAMPLES + 1):
         time.sleep(max(0.0, began + 60 * minutes * sample / SAMPLES - time.monotonic()))
+        if gone := [each.name for each in programs if not Path(f"/proc/{each.pid}/maps").read_bytes()]:
+            raise UserError(f"{gone[0]}: has ended; run it alone to see why")
         cells = (f"{rss_anon(each.pid):.1f} MB, {each.done()} {each.unit}" for each in programs)
         show(f"{minutes * sample / SAMPLES:.2g}", *cells)
 
@@ -129,13 +131,18 @@ def main() -> None:
     args = parser.parse_args()
     pictures = [content for _, content in draw_many(range(PICTURES), "benchmark", Config())]
     table = Table("minutes", *(each.name for each in (Trainer, Reader, Page)))
+
+    def show(*cells: str) -> None:
+        print("  ".join(cells), file=sys.stderr, flush=True)
+        table.add_row(*cells)
+
     with tempfile.TemporaryDirectory() as folder:
         programs: list = []
         try:
-            programs += [Trainer(Path(folder) / "save")]
-            programs += [Reader(pictures)]
-            programs += [Page(pictures)]
-            watch(programs, args.minutes, table.add_row)
+            programs.append(Trainer(Path(folder) / "save"))
+            programs.append(Reader(pictures))
+            programs.append(Page(pictures))
+            watch(programs, args.minutes, show)
         finally:
             for each in programs:
                 each.stop()

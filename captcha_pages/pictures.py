@@ -47,8 +47,12 @@ class Pictures:
         threading.Thread(target=lambda: [self.examine(file) for file in self._examined], daemon=True).start()
 
     def examine(self, file: str) -> Examined:
-        """Open a picture and predict its text, once. `file` must be one of these pictures."""
-        if self._examined[file] is None:  # no lock: a request would wait for the pictures in the background
+        """Open a picture and predict its text, unless that is known. `file` must be one of these pictures.
+
+        There is no lock, so that a request does not wait for the background thread. Two threads that examine the same
+        picture find the same.
+        """
+        if self._examined[file] is None:
             self._examined[file] = self._examine(file)
         return self._examined[file]
 

@@ -167,7 +167,7 @@ class Reader:
         if len(set(self.characters)) != len(self.characters) or not 0 <= self.min_length <= self.length:
             raise ValueError("its characters or lengths make no sense")
         config = {"min_length": 0, **described["config"]}
-        if [config[name] for name in CAPTCHA] != captcha:
+        if [config.get(name) for name in CAPTCHA] != captcha:
             raise ValueError("its config is another captcha's")
 
     def _interpreter(self) -> Any:

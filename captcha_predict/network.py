@@ -22,7 +22,7 @@ OPERATORS = {
 WITHOUT_BIAS = "FULLY_CONNECTED"  # the operator whose third input may be missing
 MISSING = -1  # LiteRT's index of an input that is not there
 BYTES = 4  # of a value; none is wider
-MAX_OPERATORS = 1000
+MAX_TABLES = 1000  # in one list
 # Fields of the file's tables, as LiteRT's schema.fbs numbers them
 MODEL_SUBGRAPHS, SUBGRAPH_OPERATORS = 2, 3
 OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS_KIND, OPERATOR_OPTIONS = 1, 2, 3, 4
@@ -82,32 +82,33 @@ def _is_stored(index: int, interpreter: "Interpreter") -> bool:
 
 
 class FlatBuffer:
-    """The tables of a file, found by their place in it. Each starts with the way to the places of its fields.
+    """A FlatBuffer's tables, addressed by their offsets in the file (https://flatbuffers.dev/internals).
 
-    The format: https://flatbuffers.dev/internals
+    Each table starts with the distance to its vtable, the list of its fields' offsets.
     """
 
     def __init__(self, content: bytes) -> None:
         self.content = content
 
     def number(self, place: int, size: int = 4) -> int:
+        """An integer; 0 outside of the file, because nothing has verified the offsets yet."""
         return int.from_bytes(self.content[place : place + size], "little", signed=size == 4)
 
     def field(self, table: int, index: int) -> int:
-        """Where a table has a field; 0 where it has not."""
+        """The offset of a table's field; 0 if the table lacks it."""
         offsets, slot = table - self.number(table), 4 + 2 * index  # the offsets come after two sizes
         offset = self.number(offsets + slot, 2) if slot < self.number(offsets, 2) else 0
         return table + offset if offset else 0
 
     def tables(self, table: int, index: int) -> list[int]:
-        """Where the tables in a field are. Raises ValueError where they are too many."""
+        """The offsets of the tables listed in a field. Raises ValueError if there are too many."""
         place = self.field(table, index)
         if not place:
             return []
         vector = place + self.number(place)
         count = self.number(vector)
-        if not 0 <= count <= MAX_OPERATORS:
-            raise ValueError(f"it has {count} operators")
+        if not 0 <= count <= MAX_TABLES:
+            raise ValueError(f"it has a list of {count} tables")
         return [entry + self.number(entry) for entry in range(vector + 4, vector + 4 + 4 * count, 4)]
 
 

@@ -198,7 +198,7 @@ def set_aside(folder: Path) -> Path:
     taken = [int(path.name.rpartition("-")[2]) for path in folder.glob("before-*") if path.name[7:].isdecimal()]
     aside = folder / f"before-{max(taken, default=0) + 1}"
     sync(collected)
-    collected.rename(aside)  # not synced: undone by a power cut, finish_setting_aside does it again
+    collected.rename(aside)  # no sync needed: if a power cut undoes it, finish_setting_aside repeats it
     return aside
 
 

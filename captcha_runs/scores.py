@@ -31,7 +31,7 @@ class Results:
     config: Config  # that the network was trained with
     model: str  # the network's file
     source: str  # where the captchas are from, in words
-    look: Callable | None = None  # as in trained.Trained
+    look: Callable | None = None  # images → (logits, position weights); None for an exported model
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:

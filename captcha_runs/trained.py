@@ -19,11 +19,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Trained:
-    name: str  # of its file
+    """A network that is ready to read."""
+
+    name: str  # the path of its file
     config: Config  # the one that it was trained with
     drawn_with: dict  # how its training images were drawn
     logits: Callable  # uint8 [batch, height, width, channels] → calibrated logits, float32 [batch, length, classes]
-    look: Callable | None  # the same → (calibrated logits, position weights as in attention); None for an export
+    look: Callable | None  # the same → (logits, position weights, see attention.with_weights); None for an export
 
 
 def of_checkpoint(config: Config, own: Collection[str] = ()) -> Trained:

@@ -3,6 +3,7 @@
 like_network(config, typed)             the config with that network's own settings
 at_image_size(config, typed)            the config with the size of its images, for an import
 start_from(config.init_from, ...)       a new network with what that network learnt
+fingerprint(config)                     which network it is
 """
 
 import dataclasses
@@ -106,7 +107,7 @@ def start_from(name: str, model: keras.Model, config: Config) -> None:
 
 
 def fingerprint(config: Config) -> str:
-    """A short text that identifies the network in config.init_from, by its weights; "" where none is named.
+    """A short hash of the best checkpoint's files of the network in config.init_from; "" if none is named.
 
     Raises:
       UserError: there is no such network.

@@ -6,8 +6,8 @@ styles      a drawer of many styles; glyphs, clutter, damage: what it draws
 pool        many captchas, on all cores
 shards      TFRecord files
 manifest    what a split holds
-commands    the command that makes it
-drawing     splits of drawn captchas
+commands    the command lines that messages advise
+drawing     a split of drawn captchas
 replace     a new split put in the place of an earlier one
 pixels      the decoded images of a split, mapped into memory
 labels      what a label may be, and the CSV file of labels

@@ -2,7 +2,7 @@
 
 drawing_command(words, values, config)              the producer's, or Beam's
 import_command(words, source, values, config)       the producer's, for labelled images
-changed(values)                                     those of the values that are not captcha_config.py's
+changed(values)                                     the values that differ from captcha_config.py
 """
 
 import shlex
@@ -17,7 +17,7 @@ def drawing_command(words: list[str], values: dict, config: Config) -> str:
 
     Args:
       words: its other options.
-      values: of the config's fields; those that are captcha_config.py's are left out.
+      values: of the config's fields; only those that differ from captcha_config.py become options.
       config: the folders.
     """
     if "://" in config.tfrecords_dir:  # the producer writes to this machine alone
@@ -28,12 +28,12 @@ def drawing_command(words: list[str], values: dict, config: Config) -> str:
 
 
 def import_command(words: list[str], source: str, values: dict, config: Config) -> str:
-    """The command that imports labelled images; words and config as for drawing_command, and all of the values."""
+    """The command that imports labelled images, with all of the values as options; see drawing_command."""
     return _joined(*PRODUCER, *words, "--source", source, *_options(values), *_folders(config))
 
 
 def changed(values: dict) -> dict:
-    """Those of the values that are not captcha_config.py's."""
+    """The values that differ from captcha_config.py."""
     return {name: value for name, value in values.items() if value != getattr(Config, name)}
 
 

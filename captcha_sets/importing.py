@@ -36,8 +36,9 @@ def import_images(
     Returns:
       A manifest for each split.
     Raises:
-      UserError: files have something wrong, all of which is listed, before anything is written; or as in `produce`.
-      OSError: as in `produce`.
+      UserError: files have something wrong, all of which is listed, before anything is written; or as in
+        drawing.produce.
+      OSError: as in drawing.produce.
     """
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     others = [split for split in SPLITS if split not in splits and set_exists(split, config)]

@@ -148,7 +148,7 @@ def check_not_imported(split: str, config: Config) -> None:
     if source:
         raise UserError(
             f"{config.tfrecords_dir}: the {split} split was imported from {source}, and is not replaced by drawn"
-            " captchas; set another --tfrecords_dir and --images_dir, or remove it yourself"
+            " captchas; set other folders, or remove the set yourself"
         )
 
 
@@ -277,8 +277,8 @@ def new_set_command(config: Config, manifest: dict) -> str:
 def _import_again(words: list[str], values: dict, config: Config, manifest: dict) -> str:
     """The command that imports the same images, with these values instead of those that were typed then."""
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
-    held_out = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}  # decide it
-    values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(held_out)
+    deciding = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
+    values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
     return import_command(words, manifest["source"], values, config)
 
 

@@ -1,4 +1,4 @@
-"""The captchas of a setting, on the disk and to look at.
+"""The captchas of a setting: their sets, and samples to show.
 
 make_sets(pool)                 draws or imports them, unless they exist
 samples_of(pool)                a few for the report
@@ -33,7 +33,7 @@ def make_sets(pool: Pool) -> None:
 
 def samples_of(pool: Pool) -> list[tuple[str, Image.Image]]:
     """The first SAMPLES held-out captchas, as (text, image)."""
-    return [(text, open_image(encoded)) for text, encoded in held_out(pool, SAMPLES)]
+    return [(text, open_image(encoded)) for text, encoded in _held_out(pool, SAMPLES)]
 
 
 def captchas_to_type(pool: Pool) -> list[tuple[str, str, bytes]]:
@@ -43,14 +43,14 @@ def captchas_to_type(pool: Pool) -> list[tuple[str, str, bytes]]:
       (name, text, PNG file) of each.
     """
     if pool.source:
-        pairs = held_out(pool, humans.SHOWN)
+        pairs = _held_out(pool, humans.SHOWN)
     else:
         drawn = (draw(index, humans.SPLIT, pool.config) for index in range(humans.SHOWN))
         pairs = [(text, png(image)) for text, image in drawn]
     return [(f"{humans.names_of(pool)}{index}", *pair) for index, pair in enumerate(pairs)]
 
 
-def held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:
+def _held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:
     """The first held-out captchas, as (text, PNG file)."""
     make_sets(pool)
     return list(itertools.islice(examples(read_manifest(VALIDATION, pool.config), pool.config), count))

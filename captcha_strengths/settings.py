@@ -9,6 +9,7 @@ seconds_to_draw(pools)                      an estimate
 
 import dataclasses
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -112,11 +113,10 @@ def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
 
 
 def _drawing(config: Config) -> dict:
-    """Everything that decides how captchas are drawn: an edited drawer draws others."""
+    """The drawing fields, library versions and, for a drawer outside this project, its module's checksum."""
     values = {name: getattr(config, name) for name in DRAWING_FIELDS} | versions()
-    if not is_own(config.drawer):
-        values["code"] = sha256(Path(sys.modules[config.drawer.partition(":")[0]].__file__))
-    return values
+    file = inspect.getfile(sys.modules[config.drawer.partition(":")[0]])
+    return values if is_own(config.drawer) else values | {"code": sha256(Path(file))}
 
 
 def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path) -> Pool:

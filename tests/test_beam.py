@@ -190,15 +190,17 @@ def test_on_a_dask_cluster_of_two_workers_it_writes_the_files_that_the_producer_
 
 
 def test_a_dask_worker_that_is_killed_in_the_middle_of_drawing_changes_no_byte(cluster, drawing, tmp_path):
-    config = replace(SPLITS, train_count=2000)
+    (_, workers), config = cluster, replace(SPLITS, train_count=2000)
     produce("train", in_folder(tmp_path / "undisturbed", config), images=False)
     expected = files(tmp_path / "undisturbed" / "tfrecords")
     process = drawing(config)
     shards = tmp_path / "tfrecords"
+    deadline = time.monotonic() + 100
     while len(list(shards.glob("*"))) < 10:
         assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    cluster[1][1].kill()
+    workers[1].kill()
     assert len(list(shards.glob("*"))) < 90  # of 100
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 0, stderr

@@ -254,13 +254,14 @@ def test_where_another_machine_is_lost_the_first_says_so(config):
 def test_a_machine_that_no_longer_answers_is_reported_and_the_last_checkpoint_is_whole(config, silent, undisturbed):
     """It keeps its connections, as one whose cable was pulled: TensorFlow's heartbeat misses it after 10 seconds."""
     processes = job(replace(config, save_every=1), 2)
-    wait_for(processes[0], "step 4/")
+    wait_for(processes[0], "step 1/")
     processes[silent].send_signal(signal.SIGSTOP)
     _, stderr = processes[1 - silent].communicate()
     processes[silent].kill()
     (line,) = errors(stderr)
-    assert line.startswith(f"captcha_train.py: error: {LOST}")
-    assert [status for status, _, _ in ended(job(config, 2))] == [0, 0]
+    assert processes[1 - silent].returncode == 2 and line.startswith(f"captcha_train.py: error: {LOST}")
+    said = ended(job(config, 2))
+    assert [status for status, _, _ in said] == [0, 0] and "resuming from step" in said[0][1]
     assert checkpoint_values(Path(config.save_dir), "ckpt-12") == checkpoint_values(undisturbed[0] / "save", "ckpt-12")
 
 

@@ -275,20 +275,25 @@ def test_the_second_of_two_equal_images_is_left_out_as_the_import_would(labellin
 
 def test_a_picture_is_shown_while_others_are_predicted_in_the_background(tmp_path):
     draw_pictures(tmp_path, 3)
-    main_thread, reading, ended, waited_for = threading.current_thread(), *(threading.Event() for _ in range(3))
+    main_thread = threading.current_thread()
+    reading = threading.Event()
+    ended = threading.Event()
+    timed_out = threading.Event()
 
     class SlowInBackground(Reader):
         def read(self, image):
             if threading.current_thread() is not main_thread:
                 reading.set()
-                ended.wait(60) or waited_for.set()
+                ended.wait(60) or timed_out.set()
             return super().read(image)
 
     pictures = Pictures(tmp_path, files_in(tmp_path, ()), SlowInBackground(MODELS / "digits.tflite"))
     pictures.examine_in_background()
-    reading.wait()
-    assert pictures.next(lambda file: True) and not waited_for.is_set()
-    ended.set()
+    try:
+        assert reading.wait(60)
+        assert pictures.next(lambda file: True) and not timed_out.is_set()
+    finally:
+        ended.set()
 
 
 def test_requests_for_other_files_are_not_found(labelling):
@@ -507,6 +512,12 @@ def test_one_post_of_an_image_gives_the_prediction_as_json(trying, tmp_path):
 def test_what_cannot_be_read_is_refused_in_words(trying, content, status, why):
     found, answer = request(f"{trying}/api/read", content)
     assert (found, why in json.loads(answer)["error"]) == (status, True)
+
+
+def test_the_page_names_the_network_and_its_captcha(trying):
+    _, html = request(f"{trying}/")
+    words = " ".join(html.decode().split())
+    assert "weights/digits/best-5000: 4 of 10 characters, 128x64 pixels." in words
 
 
 def test_a_drawing_out_of_range_is_refused_in_words(trying):

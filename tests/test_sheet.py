@@ -1,5 +1,6 @@
 """The sheet: a picture of a split's first captchas, and how often each character is where."""
 
+import struct
 from dataclasses import replace
 
 from captcha_cli import UserError
@@ -34,11 +35,13 @@ def test_without_images_there_is_no_sheet(tmp_path):
     assert not (tmp_path / "images" / "train.png").exists()
 
 
-@pytest.mark.parametrize("kind", ["a picture of ours", "a text"])
+@pytest.mark.parametrize("kind", ["a picture of ours", "a text", "a damaged picture"])
 def test_the_sheet_never_overwrites_a_file_that_the_producer_did_not_write(folder, config, kind):
     path = folder / "images" / "train.png"
     if kind == "a text":
         path.write_text("mine")
+    elif kind == "a damaged picture":
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 4) + b"IHDR" + bytes(8))
     else:
         Image.new("RGB", (4, 4)).save(path)
     before = files(folder)
