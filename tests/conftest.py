@@ -162,10 +162,12 @@ def start(script: str, *args: object, cwd: Path, env: dict[str, str] | None = No
     return Process(_run_script, script, list(map(str, args)), cwd=cwd, env=env)
 
 
-def run(script: str, *args: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def run(
+    script: str, *args: object, cwd: Path, env: dict[str, str] | None = None, timeout: float = TIMEOUT
+) -> subprocess.CompletedProcess:
     """Run a script, or a module, to its end."""
     process = start(script, *args, cwd=cwd, env=env)
-    stdout, stderr = process.communicate()
+    stdout, stderr = process.communicate(timeout)
     return subprocess.CompletedProcess([script, *args], process.returncode, stdout, stderr)
 
 

@@ -10,6 +10,7 @@ from conftest import ROOT, run
 
 FONTS = "/usr/share/fonts/opentype/cabin"  # of a package that few machines have
 NEED_FONTS = ("development_styles.py", "few_labels.py", "starter.py", "unseen_styles.py")
+TIMEOUT = 400  # seconds; even reduced, some train networks much larger than the other tests do
 REDUCED = {
     "development_styles.py": "",
     "few_labels.py": "--styles tiles --labels 20 --starts nothing --seeds 1 --max_steps 2",
@@ -60,7 +61,7 @@ def test_the_command_runs_and_prints_figures(line, drawn, tmp_path):
     name = script.removeprefix("benchmarks/")
     if name in NEED_FONTS and not Path(FONTS).exists():
         pytest.skip("the fonts of its styles are not installed")
-    done = run(script, *options, *REDUCED[name].split(), cwd=tmp_path)
+    done = run(script, *options, *REDUCED[name].split(), cwd=tmp_path, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout)
     assert {path.name for path in tmp_path.iterdir()} - before <= {
