@@ -23,9 +23,9 @@ from captcha_config import Config
 from captcha_predict.images import open_image
 from captcha_runs import log, trained, transfer
 from captcha_runs.scores import Results, gallery, score
-from captcha_runs.trained import Trained
+from captcha_runs.trained import DRAWN_FIELDS, Trained
 from captcha_sets.draw import check_trusted, draw
-from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, VALIDATION, manifest_for_model
+from captcha_sets.manifest import VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
 from captcha_sets.pool import draw_many, is_repeatable
 from captcha_sets.shards import examples
@@ -35,7 +35,6 @@ from PIL import Image
 from rich.table import Table
 
 OWN_FIELDS = ("seed", "workers", "tfrecords_dir", "save_dir")
-DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
 FIELDS = (*OWN_FIELDS, *DRAWN_FIELDS)
 FRESH = "fresh/captchas"  # drawn as a split of this name; the sets have others, and so other captchas
 MAX_FRESH = 10**9

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -119,10 +120,15 @@ def watch(programs: list, minutes: float, show: Callable) -> None:
     began = time.monotonic()
     for sample in range(1, SAMPLES + 1):
         time.sleep(max(0.0, began + 60 * minutes * sample / SAMPLES - time.monotonic()))
-        if gone := [each.name for each in programs if not Path(f"/proc/{each.pid}/maps").read_bytes()]:
-            raise UserError(f"{gone[0]}: has ended; run it alone to see why")
-        cells = (f"{rss_anon(each.pid):.1f} MB, {each.done()} {each.unit}" for each in programs)
-        show(f"{minutes * sample / SAMPLES:.2g}", *cells)
+        show(f"{minutes * sample / SAMPLES:.2g}", *map(state, programs))
+
+
+def state(program: Any) -> str:
+    """The memory of a program, and what it has done. Raises UserError if it has ended."""
+    megabytes = rss_anon(program.pid)
+    if not megabytes:
+        raise UserError(f"{program.name}: has ended; run it alone to see why")
+    return f"{megabytes:.1f} MB, {program.done()} {program.unit}"
 
 
 def main() -> None:

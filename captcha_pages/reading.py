@@ -9,9 +9,8 @@ import functools
 
 from captcha_config import Config
 from captcha_pages import network, server
-from captcha_runs.trained import Trained
+from captcha_runs.trained import DRAWN_FIELDS, Trained
 from captcha_sets.draw import check_drawing, check_trusted, draw, png
-from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS
 
 from starlette.routing import Route
 
@@ -24,7 +23,6 @@ SLIDERS = {  # field → its label and its largest value on the page
     "length": ("characters", 12),
 }
 SMALLEST = {"font_size": 4, "length": 1}  # smallest values; the other sliders begin at 0
-DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
 
 
 def routes(trained: Trained, config: Config) -> list[Route]:

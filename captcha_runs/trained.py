@@ -13,8 +13,12 @@ import captcha_model
 import captcha_predict
 from captcha_config import Config
 from captcha_runs import attention, checkpoint_files, checkpoints
+from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS
 
 import numpy as np
+
+# How captchas are drawn, beyond what the network is made for.
+DRAWN_FIELDS = tuple(name for name in DRAWING_FIELDS if name not in (*CAPTCHA_FIELDS, "seed", "oversample_characters"))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def captchas_to_type(pool: Pool) -> list[tuple[str, str, bytes]]:
     else:
         drawn = (draw(index, humans.SPLIT, pool.config) for index in range(humans.SHOWN))
         pairs = [(text, png(image)) for text, image in drawn]
-    return [(f"{humans.names_of(pool)}{index}", *pair) for index, pair in enumerate(pairs)]
+    names = humans.names_of(pool)
+    return [(f"{names}{index}", *pair) for index, pair in enumerate(pairs)]
 
 
 def _held_out(pool: Pool, count: int) -> list[tuple[str, bytes]]:

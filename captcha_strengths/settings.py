@@ -115,8 +115,10 @@ def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
 def _drawing(config: Config) -> dict:
     """The drawing fields, library versions and, for a drawer outside this project, its module's checksum."""
     values = {name: getattr(config, name) for name in DRAWING_FIELDS} | versions()
-    file = inspect.getfile(sys.modules[config.drawer.partition(":")[0]])
-    return values if is_own(config.drawer) else values | {"code": sha256(Path(file))}
+    if not is_own(config.drawer):
+        module = sys.modules[config.drawer.partition(":")[0]]
+        values["code"] = sha256(Path(inspect.getfile(module)))
+    return values
 
 
 def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path) -> Pool:
