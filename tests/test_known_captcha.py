@@ -404,8 +404,8 @@ def imported(imported_once, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--replace",), "is not replaced by drawn captchas; set another --tfrecords_dir and --images_dir, or remove"),
-        (("--replace", "--length", 3), "is not replaced by drawn captchas; set another"),
+        (("--replace",), "is not replaced by drawn captchas; set other folders, or remove the set yourself"),
+        (("--replace", "--length", 3), "is not replaced by drawn captchas; set other folders"),
         (("--update", "--length", 3), "has length 2, not 3; import it again with --source and --replace, or set"),
         (("--length", 3), "has length 2, not 3; import it again with --source and --replace, or set another"),
     ],
