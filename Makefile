@@ -1,11 +1,11 @@
-# make train        set up, draw the splits that are missing, train, evaluate
-# make test         set up and run the tests          make test-all   the slow ones too
+# make train        set up, draw missing or outdated splits, set an outdated run aside, train, evaluate
+# make test         set up and run the fast tests     make test-all   set up and run all tests
 # make setup        only set up, into .venv           make check      ruff
 # make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
-# make fuzz         a hundred thousand broken and hostile files
+# make fuzz         read a hundred thousand broken and hostile files
 # make power        cut the power at every moment of recorded saves (needs strace)
 # make models       train the shipped networks anew, two hours
-# make starter      train a starter network, hours, in pieces of any length
+# make starter      train the starter network, hours; can be stopped and resumed
 # make tensorboard  watch the training in a browser
 # make notebook     run docs/tutorial.ipynb and keep its outputs
 
