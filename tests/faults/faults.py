@@ -1,6 +1,7 @@
 """Inject real faults into real runs, and see that nothing is lost and nothing silently wrong.
 
     python tests/faults/faults.py --count 1000 --seed 1
+    python tests/faults/faults.py --first 500 --count 500 --seed 1      the second half of them
 
 Each fault is a run of its own, in processes of its own, on a small captcha: killed, signalled, cut, flipped, filled up
 or mixed up at a place drawn from (seed, number). What came of it is one of
@@ -522,6 +523,7 @@ def kill_while_setting_aside(number: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="faults to inject")
+    parser.add_argument("--first", type=int, default=0, help="number of the first fault, to run them in pieces")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="kinds whose name has this in it")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
@@ -554,7 +556,7 @@ def main() -> int:
             shutil.rmtree(folder)
 
         with ThreadPoolExecutor(args.workers) as pool:
-            for done, _ in enumerate(pool.map(inject, range(args.count)), 1):
+            for done, _ in enumerate(pool.map(inject, range(args.first, args.first + args.count)), 1):
                 if done % 100 == 0:
                     print(f"{done} of {args.count}", file=sys.stderr, flush=True)
     sheet = Table("fault", "injected", "recovered exactly", "refused clearly", "lost", "silent")
