@@ -82,7 +82,9 @@ class Measurement:
 def plan(
     pools: Iterable[Pool], sizes: Iterable[int], starts: Iterable[str], seeds: Iterable[int], typed: Collection[str]
 ) -> list[Cell]:
-    """The cells, in the order in which they are measured. Each uses the recipe for its number of labels.
+    """The cells, in the order in which they are measured: of each start, the smallest sizes first, with all seeds.
+
+    Each uses the recipe for its number of labels.
 
     Args:
       typed: names of the fields that were typed; these stay as they are. Typed fields of the network apply only to the
@@ -95,8 +97,8 @@ def plan(
         for start in starts:
             begun = _starting(pool.config, start, typed)
             network = transfer.fingerprint(begun)
-            for seed in seeds:
-                for labels in sizes:
+            for labels in sizes:
+                for seed in seeds:
                     config = recipe.for_own_images(dataclasses.replace(begun, seed=seed), labels, typed)
                     cells.append(Cell(pool, labels, start, seed, config, network))
     return cells

@@ -261,6 +261,12 @@ def test_a_setting_that_cannot_be_varied_so_is_refused(words):
         grid(Config(), [words])
 
 
+def test_small_sizes_are_measured_first_with_all_seeds(tmp_path):
+    pool = drawn_pool(settings.Setting("", Config()), 100, tmp_path)
+    planned = cells.plan([pool], (30, 100), ("nothing",), (1, 2), ())
+    assert [(cell.labels, cell.seed) for cell in planned] == [(30, 1), (30, 2), (100, 1), (100, 2)]
+
+
 def test_captchas_that_differ_have_other_keys(tmp_path):
     base = settings.Setting("", Config())
     pools = [drawn_pool(base, 100, tmp_path), drawn_pool(base, 200, tmp_path)]
