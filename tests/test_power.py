@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,28 @@ def states_of(function: Callable[[], object], folder: Path) -> list[State]:
     journal = Journal(before, record(function, folder / "work", folder), folder / "work", folder)
     assert journal.end() == tree(folder / "work")
     return list(states(journal, random.Random(1)))
+
+
+@strace_only
+def test_a_call_is_recorded_while_another_thread_makes_calls(tmp_path):
+    def write() -> None:
+        written = threading.Event()
+
+        def read() -> None:
+            while not written.is_set():
+                Path("other").read_text()
+
+        Path("other").touch()
+        thread = threading.Thread(target=read)
+        thread.start()
+        for _ in range(30):
+            write_text(Path("file"), "content")
+        written.set()
+        thread.join()
+
+    (tmp_path / "work").mkdir()
+    calls = record(write, tmp_path / "work", tmp_path)
+    assert [call.name for call in calls].count("fsync") == 2 * 30  # the file, and its folder
 
 
 @strace_only

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,9 @@ TRACED = (
     "fsync", "fdatasync", "sync_file_range", "msync", "rename", "renameat", "renameat2", "link", "linkat", "symlinkat",
     "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "sendfile", "copy_file_range", "mmap",
 )  # fmt: skip
-LINE = re.compile(r"\d+ +(\w+)\((.*)\) += (-?\w+)")
+LINE = re.compile(r"\d+ +(\w+)\((.*)\) += (\w+)")  # a call that failed has a result of -1
+UNFINISHED = re.compile(r"((\d+) .*) <unfinished \.\.\.>")
+RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
 LONGEST = 1 << 26  # bytes of a write that strace shows
 PR_SET_PTRACER, ANY = 0x59616D61, -1  # lets a process that is no parent of this one trace it
 
@@ -61,7 +63,7 @@ def record(function: Callable[[], object], folder: Path, scratch: Path) -> list[
     process = FORK.Process(target=_traced, args=(function, folder, scratch, attached))
     process.start()
     log = scratch / "calls"
-    words = [STRACE, "-f", "-y", "-xx", "-z", "-s", str(LONGEST), "-e", "trace=?" + ",?".join(TRACED)]
+    words = [STRACE, "-f", "-y", "-xx", "-s", str(LONGEST), "-e", "trace=?" + ",?".join(TRACED)]
     strace = subprocess.Popen([*words, "-o", log, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True)
     first = strace.stderr.readline()
     if "attached" not in first:
@@ -72,7 +74,7 @@ def record(function: Callable[[], object], folder: Path, scratch: Path) -> list[
     strace.communicate()
     if process.exitcode:
         raise RuntimeError((scratch / "said").read_text())
-    return [call for line in log.read_text().splitlines() if (call := _parsed(line))]
+    return [call for line in _joined(log.read_text().splitlines()) if (call := _parsed(line))]
 
 
 def _traced(function: Callable, folder: Path, scratch: Path, attached) -> None:
@@ -107,6 +109,22 @@ def _place() -> str:
     return " < ".join(lines)
 
 
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a log, with each call on one, where it returns.
+
+    strace splits the line of a call when another thread's call begins before the first one returns. (With its option
+    -z, which leaves out calls that failed, it sometimes leaves out the end of such a call too.)
+    """
+    begun = {}  # thread → the first part of its call
+    for line in lines:
+        if first := UNFINISHED.fullmatch(line):
+            begun[first[2]] = first[1]
+        elif second := RESUMED.match(line):
+            yield begun.pop(second[1]) + second[2]
+        else:
+            yield line
+
+
 def _parsed(line: str) -> Call | None:
     found = LINE.match(line)
     if not found:
@@ -121,7 +139,7 @@ def _parsed(line: str) -> Call | None:
             paths.append(os.fsdecode(_bytes(word[word.index("<") :])))
         elif word.startswith('"') and "write" not in name:
             paths.append(os.fsdecode(_bytes(word)))
-    return Call(name, tuple(words), tuple(paths), data, int(result, 0) if result != "?" else 0)
+    return Call(name, tuple(words), tuple(paths), data, int(result, 0))
 
 
 def _bytes(word: str) -> bytes:
