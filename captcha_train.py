@@ -22,7 +22,7 @@ import captcha_data
 import captcha_export
 import captcha_model
 from captcha_config import Config
-from captcha_runs import cluster, optimizer, recipe, transfer
+from captcha_runs import average, cluster, optimizer, recipe, transfer
 from captcha_runs.checkpoints import Checkpoints
 from captcha_runs.log import Log
 from captcha_runs.messages import introduction, misread, summary
@@ -63,13 +63,17 @@ def train(config: Config, set_aside: bool = False) -> int:
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = captcha_model.build(config)
+            averaged = captcha_model.build(config)  # has the average of the model's weights: it is evaluated and kept
             muon = optimizer.build(model, config, cycle_start)
             train_step = build_train_step(model, muon, config)
-        checkpoints.restore(model, muon)
+        training_state = [*model.variables, *muon.variables]
+        checkpoints.restore(averaged, training_state)
         if config.init_from and chief and not step:
             transfer.start_from(config.init_from, model, config)
-        cluster.broadcast([variable.value for variable in (*model.variables, *muon.variables)], strategy)
-        forward = functools.partial(captcha_model.forward, model)
+        if not step:
+            averaged.set_weights(model.get_weights())
+        cluster.broadcast([variable.value for variable in (*averaged.variables, *training_state)], strategy)
+        forward = functools.partial(captcha_model.forward, averaged)
         held_out = functools.partial(captcha_data.evaluation_batches, validation, config.batch_size)
 
         with (
@@ -90,6 +94,7 @@ def train(config: Config, set_aside: bool = False) -> int:
                 images, labels = next(timed_batches)
                 log.add(*train_step(images, labels))
                 step += 1
+                average.update(averaged, model, tf.constant(step, "float32"))
                 stopped_by = stop_requested()  # a signal to any machine stops all of them after this step
                 at_end = stopped_by or step == config.max_steps
                 evaluate_now = step % config.eval_every == 0 or step == config.max_steps
@@ -107,7 +112,7 @@ def train(config: Config, set_aside: bool = False) -> int:
 
                 # once in a while: make sure that a stop loses nothing, and say so
                 saved = checkpoints.save(step, latest=save_now)
-                log.report(step, values, saved, picture, model if evaluate_now else None)
+                log.report(step, values, saved, picture, averaged if evaluate_now else None)
 
             checkpoints.check_saved(step)
             if stopped_by:

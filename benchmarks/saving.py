@@ -54,7 +54,7 @@ def measure_checks(config: Config) -> None:
 
 def measure_checkpoints(config: Config) -> None:
     """Print what a checkpoint takes, and what share of training that is."""
-    model = captcha_model.build(config)
+    model, averaged = captcha_model.build(config), captcha_model.build(config)
     muon = optimizer.build(model, config)
     train_step = captcha_train.build_train_step(model, muon, config)
     images = tf.zeros((config.batch_size, config.height, config.width, 1), tf.uint8)
@@ -68,7 +68,7 @@ def measure_checkpoints(config: Config) -> None:
                 float(train_step(images, labels)[0])
             steps.append((time.perf_counter() - began) / (STEPS // SAVES))
             began = time.perf_counter()
-            checkpoint_files.write(Path(folder), LATEST, i, model, muon, {})
+            checkpoint_files.write(Path(folder), LATEST, i, averaged, [*model.variables, *muon.variables], {})
             checkpoint_files.keep(Path(folder), LATEST, i, config.keep_checkpoints)
             saves.append(time.perf_counter() - began)
     save, step = statistics.median(saves), statistics.median(steps)

@@ -23,10 +23,12 @@ with quiet_import(__name__):
     import captcha_train
     from benchmarks.yardstick import yardstick_seconds
 
+    import tensorflow as tf
+
 import captcha_data
 import captcha_model
 from captcha_config import Config
-from captcha_runs import optimizer
+from captcha_runs import average, optimizer
 from captcha_sets.manifest import SPLITS, like_sets, read_manifest
 
 import keras
@@ -42,14 +44,17 @@ def sprint(
 ) -> tuple[dict[float, float], float, float]:
     """Train once. Returns (goal → seconds of training, captcha accuracy at the end, seconds in all)."""
     keras.utils.set_random_seed(config.seed)
-    model = captcha_model.build(config)
+    model, averaged = captcha_model.build(config), captcha_model.build(config)
+    averaged.set_weights(model.get_weights())
     train_step = captcha_train.build_train_step(model, optimizer.build(model, config), config)
     batches = iter(captcha_data.training_batches(training, 0, config))
-    forward = functools.partial(captcha_model.forward, model)
+    forward = functools.partial(captcha_model.forward, averaged)
     reached, seconds, accuracy = {}, 0.0, 0.0
     for step in range(1, config.max_steps + 1):
         began = time.perf_counter()
-        float(train_step(*next(batches))[0])
+        loss, _ = train_step(*next(batches))
+        average.update(averaged, model, tf.constant(step, "float32"))
+        float(loss)  # wait for it
         seconds += time.perf_counter() - began
         if (step % eval_every == 0 and len(reached) < len(GOALS)) or step == config.max_steps:
             logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(validation, 500))

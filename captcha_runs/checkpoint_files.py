@@ -2,7 +2,7 @@
 
 write(folder, name, step, model, ...)       one checkpoint
 metadata = newest(folder, LATEST, BEST)     the metadata of the newest that is not damaged
-restore(metadata, model, optimizer)         all of its values, or an error before anything has changed
+restore(metadata, model, training)          all of its values, or an error before anything has changed
 keep(folder, name, step, count)             remove all but the newest ones
 set_aside(folder)                           move a whole run out of the way
 
@@ -16,6 +16,7 @@ import functools
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,11 +39,13 @@ MAX_NAMES = 3  # of differing variables that an error names
 
 
 def write(
-    folder: Path, name: str, step: int, model: keras.Model, optimizer: keras.Optimizer | None, about: dict
+    folder: Path, name: str, step: int, model: keras.Model, training: Sequence[keras.Variable], about: dict
 ) -> None:
     """Save a checkpoint. When this returns it is on the disk; until then only the earlier ones are.
 
     Args:
+      model: the network to evaluate and export.
+      training: the variables that are needed, beside it, to continue training.
       about: what else the metadata is to say, in plain values.
     Raises:
       OSError: the folder cannot be written, or the disk is full. The earlier checkpoints are as they were.
@@ -50,7 +53,7 @@ def write(
     pending, stem = folder / PENDING, f"{name}-{step}"
     try:
         pending.mkdir(parents=True, exist_ok=True)
-        tf.train.Checkpoint(**_state(model, optimizer)).write(str(pending / stem))
+        tf.train.Checkpoint(**_values(model, training)).write(str(pending / stem))
         files = sorted(path for path in pending.iterdir() if path.is_file())
         for path in files:
             sync(path)
@@ -58,7 +61,7 @@ def write(
             "format": FORMAT,
             "step": step,
             "files": {path.name: sha256(path) for path in files},
-            "variables": _signature(model, optimizer),
+            "variables": _signature(model, training),
             "versions": {package: version(package) for package in ("tensorflow", "keras", "numpy")},
             **about,
         }
@@ -134,49 +137,51 @@ def _read(path: Path) -> tuple[dict, str]:
         return {}, f"{path.name}: {error}"
 
 
-def restore(metadata: dict, model: keras.Model, optimizer: keras.Optimizer | None = None) -> None:
-    """Read every value of a checkpoint into the model, and into the optimizer where one is given.
+def restore(metadata: dict, model: keras.Model, training: Sequence[keras.Variable] = ()) -> None:
+    """Read every value of a checkpoint into the model, and into the variables of the training where these are given.
 
     Raises:
       UserError: the variables are not those that were saved. Nothing has been read then.
     """
-    saved, ours = metadata["variables"], _signature(model, optimizer)
+    saved, ours = metadata["variables"], _signature(model, training)
     different = [name for name in ours if saved.get(name) != ours[name]]
-    different += [name for name in saved.keys() - ours.keys() if optimizer or name.startswith("model")]
+    different += [name for name in saved.keys() - ours.keys() if training or name.startswith("model")]
     if different:
         raise UserError(
             f"{metadata['path']}: is a checkpoint of another network ({_some(sorted(different))}); use the"
             " captcha_model.py that it was trained with, or start anew in another folder (--save_dir)"
         )
     try:
-        status = tf.train.Checkpoint(**_state(model, optimizer)).read(str(metadata["path"].with_suffix("")))
+        status = tf.train.Checkpoint(**_values(model, training)).read(str(metadata["path"].with_suffix("")))
     except (tf.errors.OpError, IndexError) as error:  # TensorFlow's IndexError says that a file is too short
         raise UserError(
             f"{metadata['path'].with_suffix('')}: its data cannot be read; run again if a newer checkpoint has replaced"
             " it, or restore it from a copy"
         ) from error
-    if optimizer:
+    if training:
         status.assert_consumed()
     else:
         status.assert_existing_objects_matched().expect_partial()
 
 
-def _state(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, list]:
-    """All variables, as two flat lists: weights and statistics; moments and the step."""
-    state = {"model": [variable.value for variable in model.variables]}
-    return state | ({"optimizer": [variable.value for variable in optimizer.variables]} if optimizer else {})
+def _places(model: keras.Model, training: Sequence[keras.Variable]) -> dict[str, Sequence[keras.Variable]]:
+    return {"model": model.variables} | ({"training": training} if training else {})
 
 
-def _signature(model: keras.Model, optimizer: keras.Optimizer | None) -> dict[str, str]:
+def _values(model: keras.Model, training: Sequence[keras.Variable]) -> dict[str, list]:
+    """All variables, as TensorFlow's, in flat lists."""
+    return {owner: [variable.value for variable in variables] for owner, variables in _places(model, training).items()}
+
+
+def _signature(model: keras.Model, training: Sequence[keras.Variable]) -> dict[str, str]:
     """Place → kind, shape and dtype of every variable, by which a checkpoint of another network is recognized.
 
     The kind is Keras's name without the counter that Keras appends.
     """
     kinds = functools.partial(re.compile("_?[0-9]+").sub, "")
-    places = {"model": model.variables} | ({"optimizer": optimizer.variables} if optimizer else {})
     return {
         f"{owner} {i}": f"{kinds(variable.path.split('/')[-1])} {list(variable.shape)} {variable.dtype}"
-        for owner, variables in places.items()
+        for owner, variables in _places(model, training).items()
         for i, variable in enumerate(variables)
     }
 

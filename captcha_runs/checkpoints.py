@@ -1,7 +1,7 @@
 """The checkpoints of a run: what to resume from, what to keep, which one is the best.
 
 with Checkpoints(config, manifests, chief) as checkpoints:
-    checkpoints.restore(model, optimizer)           the newest, where there is one
+    checkpoints.restore(model, training)            the newest, where there is one
     checkpoints.judge(step, logits, labels)         is this the best so far?
     checkpoints.save(step, ...)                     on the disk when it returns
 metadata, trained = best(config, fields)            for those who read what was trained
@@ -12,7 +12,7 @@ On a machine that is not the chief all of this does nothing.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import captcha_model
@@ -113,12 +113,17 @@ class Checkpoints:
                 f" to {self._folder}/before-<n> with --set-aside (make train does that), or set another --save_dir"
             )
 
-    def restore(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
-        """Read the checkpoint to resume from, where there is one. Later saves are of this model and optimizer."""
-        self._model, self._optimizer = model, optimizer
+    def restore(self, model: keras.Model, training: Sequence[keras.Variable]) -> None:
+        """Read the checkpoint to resume from, where there is one. Later saves are of the same variables.
+
+        Args:
+          model: the network to evaluate and export.
+          training: the variables that are needed, beside it, to continue training.
+        """
+        self._model, self._training = model, training
         if not self._metadata:
             return
-        checkpoint_files.restore(self._metadata, model, optimizer)
+        checkpoint_files.restore(self._metadata, model, training)
         self.best, self._saved_step = self._metadata["best"], self.step
         if self._metadata["path"].stem != f"{LATEST}-{self.step}":  # the run was killed between the two saves
             self._write(LATEST, self.step, self.best, self._config.keep_checkpoints)
@@ -164,7 +169,7 @@ class Checkpoints:
 
     def _write(self, name: str, step: int, best: dict, count: int) -> None:
         about = self._about | {"best": best, "cycle_start": self.cycle_start}
-        checkpoint_files.write(self._folder, name, step, self._model, self._optimizer, about)
+        checkpoint_files.write(self._folder, name, step, self._model, self._training, about)
         checkpoint_files.keep(self._folder, name, step, count)
 
     def check_saved(self, step: int) -> None:
@@ -223,5 +228,5 @@ def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:
     """Put a checkpoint's weights, without the optimizer's state, into another folder, in place of an earlier best."""
     own = ("path", "format", "files", "variables", "versions")
     about = {name: value for name, value in metadata.items() if name not in own}
-    checkpoint_files.write(folder, BEST, metadata["step"], model, None, about)
+    checkpoint_files.write(folder, BEST, metadata["step"], model, (), about)
     checkpoint_files.keep_only(folder, BEST, metadata["step"])

@@ -136,7 +136,7 @@ def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them
     config, other = in_folder(trained), trained / "other"
     captcha_export.export(config, to=other)
     metadata, described = checkpoints.best(replace(config, save_dir=str(other)), ())
-    assert not any(name.startswith("optimizer") for name in metadata["variables"])
+    assert not any(name.startswith("training") for name in metadata["variables"])
     ours, theirs = (captcha_model.build(described) for _ in range(2))
     checkpoint_files.restore(metadata, ours)
     checkpoint_files.restore(checkpoints.best(config, ())[0], theirs)

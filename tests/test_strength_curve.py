@@ -292,7 +292,7 @@ def test_a_start_that_was_trained_again_is_measured_again(tmp_path):
     metadata = checkpoint_files.newest(start, BEST)
     about = {name: metadata[name] for name in ("config", "drawn_with", "best", "data", "cycle_start")}
     other = captcha_model.build(Config.from_dict(metadata["config"]), channels=3)
-    checkpoint_files.write(start, BEST, metadata["step"] + 1, other, None, about)
+    checkpoint_files.write(start, BEST, metadata["step"] + 1, other, (), about)
     (after,) = cells.plan([pool], (30,), (str(start),), (1,), ())
     assert before.config == after.config and before.key != after.key
 

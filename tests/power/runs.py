@@ -32,7 +32,7 @@ def save_run(config: Config) -> None:
     with checkpoints.Checkpoints(config, manifests, set_aside=True) as opened:
         model = captcha_model.build(config)
         muon = optimizer.build(model, config, opened.cycle_start)
-        opened.restore(model, muon)
+        opened.restore(model, muon.variables)
         variables = [*model.variables, *muon.variables]
         print(f"resuming from step {opened.step}")
         if opened.step and any((variable.numpy() != opened.step).any() for variable in variables):
