@@ -10,7 +10,7 @@ import tensorflow as tf
 DECAY = 0.95  # at most: an average of about the last 20 steps
 
 
-@tf.function
+@tf.function(autograph=False)
 def update(average: keras.Model, model: keras.Model, steps: tf.Tensor) -> None:
     """Move the weights and statistics of `average` towards those of `model`, which has just made a step.
 
@@ -20,4 +20,4 @@ def update(average: keras.Model, model: keras.Model, steps: tf.Tensor) -> None:
     """
     rate = 1.0 - tf.minimum(DECAY, (1.0 + steps) / (10.0 + steps))
     for mean, weight in zip(average.variables, model.variables, strict=True):
-        mean.assign(mean + (weight - mean) * rate)
+        mean.value.assign_add((weight.value - mean.value) * rate)

@@ -22,6 +22,10 @@ class Muon(keras.optimizers.Optimizer):
     and differs between the versions of Keras that Python 3.10 and 3.13 take.
     """
 
+    def __init__(self, learning_rate: "Cycle", weight_decay: float = 0.0) -> None:
+        super().__init__(learning_rate)
+        self._decay = weight_decay  # Keras's own would trace the learning rate's schedule again for each variable
+
     def build(self, variables: list[Variable]) -> None:
         if self.built:
             return
@@ -33,6 +37,8 @@ class Muon(keras.optimizers.Optimizer):
         ]
 
     def update_step(self, gradient: KerasTensor, variable: Variable, learning_rate: KerasTensor) -> None:
+        if len(variable.shape) > 1:  # neither biases nor normalization
+            self.assign_sub(variable, variable * (self._decay * learning_rate))
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index], self._velocities[index]
         if velocity is None:
@@ -48,7 +54,7 @@ class Muon(keras.optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * update * RMS_RATE * math.sqrt(max(matrix.shape)))
 
     def _adamw_step(self, gradient, variable, learning_rate, momentum, velocity) -> None:
-        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); Keras applies the weight decay separately."""
+        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); the weight decay is separate."""
         step = ops.cast(self.iterations + 1, variable.dtype)
         rate = learning_rate * ops.sqrt(1 - ops.power(BETA_2, step)) / (1 - ops.power(BETA_1, step))
         self.assign_add(momentum, (gradient - momentum) * (1 - BETA_1))
@@ -95,8 +101,7 @@ def build(model: keras.Model, config: Config, cycle_start: int = 0) -> keras.Opt
     Args:
       cycle_start: the step at which the learning rate's schedule begins.
     """
-    optimizer = Muon(Cycle(config, cycle_start), weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer = Muon(Cycle(config, cycle_start), config.weight_decay)
     if config.precision == "float16":
         # Its gradients would vanish otherwise (Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740).
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
