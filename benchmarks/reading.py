@@ -1,19 +1,21 @@
-"""How fast captchas are read: the first one of a new process, a folder on all cores, many in a row on one core.
+"""How fast captchas are read: the first one of a new process, a folder, many in a row, beside Pillow's decoding alone.
 
     python benchmarks/reading.py [--model digits] [--folder 10000]
 
-Let nothing else run meanwhile. The figures for one core are medians over images; the process is bound to one core where
-the system can do that.
+Let nothing else run meanwhile. What is compared is timed in turns. For one core, the process is bound to it where the
+system can do that; times of one image are medians.
 """
 
 import argparse
+import contextlib
+import io
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -25,25 +27,33 @@ from captcha_predict.images import open_image, resized
 from captcha_sets.pool import draw_many
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 TWO_LINES = "import captcha_predict; print(captcha_predict.read(r'{path}', model=r'{model}'))"
 
 
-def milliseconds(function: Callable, items: list) -> tuple[float, list]:
-    """The median milliseconds of a call, and what the calls returned."""
-    seconds, results = [], []
+def milliseconds(functions: list[Callable], items: list) -> list[float]:
+    """The median milliseconds of a call of each function, called in turns for each item."""
+    seconds: list[list[float]] = [[] for _ in functions]
     for item in items:
-        began = time.perf_counter()
-        results.append(function(item))
-        seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds), results
+        for function, timed in zip(functions, seconds, strict=True):
+            began = time.perf_counter()
+            function(item)
+            timed.append(time.perf_counter() - began)
+    return [1000 * statistics.median(timed) for timed in seconds]
 
 
-def stay_on_one_core() -> None:
-    """Bind this process to one core, where the system can do that."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Bind this thread, and those that it starts, to one core, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 def like_model(model: str) -> Config:
@@ -64,6 +74,23 @@ def first_prediction(path: Path, model: str, rounds: int = 7) -> float:
     return statistics.median(seconds)
 
 
+def folder_rates(folder: Path, model: str, rounds: int = 3) -> tuple[float, float, dict[str, str]]:
+    """(images a second on all cores, on one, the texts by file name): medians of rounds in turns."""
+    seconds: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for cores, timed in zip((contextlib.nullcontext, one_core), seconds, strict=True):
+            with cores():
+                began = time.perf_counter()
+                read = captcha_predict.read(folder, model=model)
+                timed.append(time.perf_counter() - began)
+    return *(len(read) / statistics.median(timed) for timed in seconds), read
+
+
+def bare(content: bytes) -> np.ndarray:
+    """The pixels of an image file, as Pillow alone decodes and converts them."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default=captcha_predict.DEFAULT)
@@ -77,21 +104,24 @@ def main() -> None:
             (folder / f"{i:06}_{text}.png").write_bytes(encoded)
         seconds = first_prediction(next(folder.iterdir()), args.model)
         print(f"the first, from the start of Python     {seconds:.2f} s")
-
-        reader = captcha_predict.load(args.model)
-        began = time.perf_counter()
-        read = captcha_predict.read(folder, model=args.model)
-        rate = len(read) / (time.perf_counter() - began)
+        rate, rate_of_one, read = folder_rates(folder, args.model)
     correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
-    print(f"a folder of {len(read)} files, {os.cpu_count()} cores  {rate:9.0f} a second, {correct} correct")
+    print(f"a folder of {len(read)} files, {os.cpu_count()} cores        {rate:9.0f} a second, {correct} correct")
+    print(f"the same on one core                    {rate_of_one:9.0f} a second, {rate / rate_of_one:.2f} times slower")
 
-    stay_on_one_core()
+    reader = captcha_predict.load(args.model)
     files = [encoded for _, encoded in captchas[:1000]]
     size = (reader.width, reader.height)
-    whole, _ = milliseconds(lambda content: captcha_predict.read(content, model=args.model), files)
-    decoding, images = milliseconds(lambda content: np.asarray(resized(open_image(content), size)), files)
-    network, _ = milliseconds(lambda pixels: reader.logits(pixels[None]), images)
+
+    def decode(content: bytes) -> np.ndarray:
+        return np.asarray(resized(open_image(content), size))
+
+    with one_core():
+        calls = [lambda content: captcha_predict.read(content, model=args.model), bare, decode]
+        whole, pillow, decoding = milliseconds(calls, files)
+        (network,) = milliseconds([lambda pixels: reader.logits(pixels[None])], [decode(content) for content in files])
     print(f"one core, PNG bytes to text             {whole:.2f} ms: {decoding:.2f} decoding, {network:.2f} the network")
+    print(f"Pillow alone, PNG bytes to pixels       {pillow:.2f} ms: reading takes {whole / pillow:.2f} times as long")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The sprint: seconds of training to 70 %, 90 % and 99 % captcha accuracy, and as steps of a yardstick timed beside it.
 
-    python benchmarks/sprint.py [--seeds 1 2 3 4 5]
+    python benchmarks/sprint.py [--seeds 1 2 3]
 
 The yardstick is a training step of the network that this project's ancestor had (benchmarks/yardstick.py). The clock
 starts before the first step, which compiles; evaluation, on the validation split, is not counted. Needs the splits in
@@ -74,7 +74,7 @@ def mean_and_deviation(values: list[float], form: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="one run for each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(1, 11), help="one run for each; default: 1 to 10")
     parser.add_argument("--max_steps", type=int, default=Config.max_steps, help="steps of a run")
     parser.add_argument("--eval_every", type=int, default=10, help="steps between two evaluations")
     parser.add_argument("--tfrecords_dir", default=Config.tfrecords_dir)
