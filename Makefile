@@ -61,6 +61,7 @@ check: .venv/.done-dev
 bench: .venv/.done
 	$(RUN) benchmarks/producer.py
 	$(RUN) benchmarks/sprint.py
+	$(RUN) benchmarks/growth.py
 	$(RUN) benchmarks/saving.py
 	$(RUN) benchmarks/reading.py
 	$(RUN) benchmarks/stock.py

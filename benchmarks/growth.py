@@ -4,15 +4,13 @@
 
 Each row changes one setting of the default captcha. The last column compares the multiplications and additions of all
 layers, forward and backward, with those of one large convolution, timed in the same run: the peak of this machine. Let
-nothing else run meanwhile.
+nothing else run meanwhile. The update of the average of the weights is not part of these steps.
 """
 
 import argparse
 import math
-import statistics
 import string
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ with quiet_import(__name__):
     from benchmarks.gpu import step_on_one_batch
 
 import captcha_model
+from benchmarks.reading import milliseconds
 from captcha_config import Config
 
 import numpy as np
@@ -52,18 +51,6 @@ VARIED = (
 )
 PEAK_IMAGES, PEAK_FILTERS = (16, 64, 128), 128  # of the large convolution, 3x3: [batch, height, width], filters
 PASSES = 3  # a step computes each layer's output, the gradient of its input, and that of its kernel
-
-
-def median_seconds(calls: list[Callable], rounds: int) -> list[float]:
-    """The median seconds of each call, timed in turns because the speed of a machine drifts; the first is not timed."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for number in range(rounds + 1):
-        for call, timed in zip(calls, seconds, strict=True):
-            began = time.perf_counter()
-            call()
-            if number:
-                timed.append(time.perf_counter() - began)
-    return [statistics.median(timed) for timed in seconds]
 
 
 def operations(config: Config) -> int:
@@ -103,7 +90,11 @@ def main() -> None:
     tf.get_logger().setLevel("ERROR")  # it warns that there are many functions, but each has a network of its own
     configs = [replace(Config(), **changed) for changed in VARIED]
     convolution, its_operations = large_convolution()
-    *steps, peak_seconds = median_seconds([*map(training_step, configs), convolution], args.rounds)
+    calls = [*map(training_step, configs), convolution]
+    for call in calls:  # the first call compiles
+        call()
+    timings = milliseconds([lambda _, call=call: call() for call in calls], range(args.rounds))
+    *steps, peak_seconds = (median / 1000 for median, _ in timings)
     peak = its_operations / peak_seconds
     table = Table("changed", "ms a step", "images/s", "GFLOP a step", "of the peak")
     for changed, config, seconds in zip(VARIED, configs, steps, strict=True):

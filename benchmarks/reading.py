@@ -8,6 +8,7 @@ system can do that; times of one image are medians.
 
 import argparse
 import contextlib
+import functools
 import io
 import os
 import statistics
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -33,15 +35,17 @@ ROOT = Path(__file__).parent.parent
 TWO_LINES = "import captcha_predict; print(captcha_predict.read(r'{path}', model=r'{model}'))"
 
 
-def milliseconds(functions: list[Callable], items: list) -> list[float]:
-    """The median milliseconds of a call of each function, called in turns for each item."""
-    seconds: list[list[float]] = [[] for _ in functions]
+def milliseconds(functions: Sequence[Callable], items: Iterable) -> list[tuple[float, list]]:
+    """Call the functions in turns for each item. Returns, of each, the median milliseconds and the results."""
+    timed: list[list[tuple[float, Any]]] = [[] for _ in functions]
     for item in items:
-        for function, timed in zip(functions, seconds, strict=True):
+        for function, calls in zip(functions, timed, strict=True):
             began = time.perf_counter()
-            function(item)
-            timed.append(time.perf_counter() - began)
-    return [1000 * statistics.median(timed) for timed in seconds]
+            result = function(item)
+            calls.append((time.perf_counter() - began, result))
+    return [
+        (1000 * statistics.median(seconds for seconds, _ in calls), [result for _, result in calls]) for calls in timed
+    ]
 
 
 @contextlib.contextmanager
@@ -52,8 +56,10 @@ def one_core() -> Iterator[None]:
         return
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
-    yield
-    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def like_model(model: str) -> Config:
@@ -86,7 +92,7 @@ def folder_rates(folder: Path, model: str, rounds: int = 3) -> tuple[float, floa
     return *(len(read) / statistics.median(timed) for timed in seconds), read
 
 
-def bare(content: bytes) -> np.ndarray:
+def decoded_by_pillow(content: bytes) -> np.ndarray:
     """The pixels of an image file, as Pillow alone decodes and converts them."""
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
@@ -117,9 +123,9 @@ def main() -> None:
         return np.asarray(resized(open_image(content), size))
 
     with one_core():
-        calls = [lambda content: captcha_predict.read(content, model=args.model), bare, decode]
-        whole, pillow, decoding = milliseconds(calls, files)
-        (network,) = milliseconds([lambda pixels: reader.logits(pixels[None])], [decode(content) for content in files])
+        read = functools.partial(captcha_predict.read, model=args.model)
+        (whole, _), (pillow, _), (decoding, images) = milliseconds([read, decoded_by_pillow, decode], files)
+        ((network, _),) = milliseconds([lambda pixels: reader.logits(pixels[None])], images)
     print(f"one core, PNG bytes to text             {whole:.2f} ms: {decoding:.2f} decoding, {network:.2f} the network")
     print(f"Pillow alone, PNG bytes to pixels       {pillow:.2f} ms: reading takes {whole / pillow:.2f} times as long")
 

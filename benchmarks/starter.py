@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import captcha_predict
-from benchmarks.reading import milliseconds, stay_on_one_core
+from benchmarks.reading import milliseconds, one_core
 from benchmarks.unseen_styles import STYLES, samples
 from captcha_cli import UserError, run, start_litert
 from captcha_runs.metrics import calibration_error, wilson_interval
@@ -75,7 +75,7 @@ def ddddocr(beta: bool) -> tuple[Callable, float]:
 
 
 def measure(read: Callable, texts: list[str], files: list[bytes]) -> Outcome:
-    ms, predictions = milliseconds(read, files)
+    ((ms, predictions),) = milliseconds([read], files)
     correct = [text.lower() == found.lower() for text, (found, _) in zip(texts, predictions, strict=True)]
     confidence = [certain for _, certain in predictions]
     return Outcome(np.array(correct), None if None in confidence else np.array(confidence), ms)
@@ -101,19 +101,13 @@ def together(outcomes: list[Outcome]) -> Outcome:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=1000, help="captchas of each style")
-    parser.add_argument("--model", default="starter", help="as captcha_predict takes it")
-    parser.add_argument("--alone", action="store_true", help="leave out ddddocr")
-    args = parser.parse_args()
-    start_litert()
-    stay_on_one_core()
-    readers = {args.model: starter(args.model)}
-    if not args.alone:
+def compare(model: str, count: int, alone: bool) -> None:
+    """Print the table, of `count` captchas of each style."""
+    readers = {model: starter(model)}
+    if not alone:
         readers |= {"ddddocr": ddddocr(beta=False), "ddddocr beta": ddddocr(beta=True)}
-    styles = {style.name: samples(style, args.count) for style in STYLES}
-    styles["captcha library"] = library_samples(args.count)
+    styles = {style.name: samples(style, count) for style in STYLES}
+    styles["captcha library"] = library_samples(count)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in readers}
     table = Table("style, reader", "captcha accuracy (95 %)", "ms", f"wrong, yet > {CERTAIN}", "calibration error")
     for style, (texts, images) in styles.items():
@@ -124,6 +118,17 @@ def main() -> None:
     for name, (_, megabytes) in readers.items():
         table.add_row(*row(f"all, {name}, {megabytes:.1f} MB", together(outcomes[name])))
     Console(width=110).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=1000, help="captchas of each style")
+    parser.add_argument("--model", default="starter", help="as captcha_predict takes it")
+    parser.add_argument("--alone", action="store_true", help="leave out ddddocr")
+    args = parser.parse_args()
+    start_litert()
+    with one_core():
+        compare(args.model, args.count, args.alone)
 
 
 if __name__ == "__main__":

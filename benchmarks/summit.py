@@ -24,7 +24,7 @@ from captcha_runs import log
 from captcha_runs.transfer import WEIGHTS
 from captcha_sets.pool import draw_many
 
-from reading import like_model, milliseconds, stay_on_one_core
+from reading import like_model, milliseconds, one_core
 from rich.console import Console
 from rich.table import Table
 
@@ -38,13 +38,13 @@ def main() -> None:
     scores = {
         model: captcha_evaluate.score(captcha_evaluate.predict(Config(), args.count, model)) for model in args.models
     }
-    stay_on_one_core()
     table = Table(
         "model", "captcha accuracy (95 % interval)", "character accuracy", "of", "training", "size", "reading"
     )
     for model, scored in scores.items():
         files = [encoded for _, encoded in draw_many(range(1000), "benchmark", like_model(model))]
-        reading, _ = milliseconds(functools.partial(captcha_predict.read, model=model), files)
+        with one_core():
+            ((reading, _),) = milliseconds([functools.partial(captcha_predict.read, model=model)], files)
         low, high = scored["interval"]
         table.add_row(
             model,

@@ -4,6 +4,7 @@ cluster             one device, all GPUs, or several machines
 checkpoints         what to resume from, what to keep, which one is the best
 checkpoint_files    one checkpoint: complete or absent
 optimizer           Muon, and the learning-rate schedule
+average             the moving average of the weights, which is evaluated and exported
 transfer            initialize a network from another one
 recipe              steps and augmentation for imported images
 verdict             whether more labels would help

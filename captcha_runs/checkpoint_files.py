@@ -169,7 +169,7 @@ def _places(model: keras.Model, training: Sequence[keras.Variable]) -> dict[str,
 
 
 def _values(model: keras.Model, training: Sequence[keras.Variable]) -> dict[str, list]:
-    """All variables, as TensorFlow's, in flat lists."""
+    """The values of all variables, as TensorFlow variables, in one list for each place."""
     return {owner: [variable.value for variable in variables] for owner, variables in _places(model, training).items()}
 
 

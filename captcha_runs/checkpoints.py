@@ -225,7 +225,7 @@ def saved_config(metadata: dict) -> Config:
 
 
 def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:
-    """Put a checkpoint's weights, without the optimizer's state, into another folder, in place of an earlier best."""
+    """Put a checkpoint's network, without what only training needs, into another folder, in place of the best there."""
     own = ("path", "format", "files", "variables", "versions")
     about = {name: value for name, value in metadata.items() if name not in own}
     checkpoint_files.write(folder, BEST, metadata["step"], model, (), about)

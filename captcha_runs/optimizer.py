@@ -22,7 +22,7 @@ class Muon(keras.optimizers.Optimizer):
     and differs between the versions of Keras that Python 3.10 and 3.13 take.
     """
 
-    def __init__(self, learning_rate: "Cycle", weight_decay: float = 0.0) -> None:
+    def __init__(self, learning_rate: "Cycle | float", weight_decay: float = 0.0) -> None:
         super().__init__(learning_rate)
         self._decay = weight_decay  # Keras's own would trace the learning rate's schedule again for each variable
 
@@ -54,7 +54,7 @@ class Muon(keras.optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * update * RMS_RATE * math.sqrt(max(matrix.shape)))
 
     def _adamw_step(self, gradient, variable, learning_rate, momentum, velocity) -> None:
-        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); the weight decay is separate."""
+        """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); update_step has applied the weight decay."""
         step = ops.cast(self.iterations + 1, variable.dtype)
         rate = learning_rate * ops.sqrt(1 - ops.power(BETA_2, step)) / (1 - ops.power(BETA_1, step))
         self.assign_add(momentum, (gradient - momentum) * (1 - BETA_1))
