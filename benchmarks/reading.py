@@ -82,14 +82,16 @@ def first_prediction(path: Path, model: str, rounds: int = 7) -> float:
 
 def folder_rates(folder: Path, model: str, rounds: int = 3) -> tuple[float, float, dict[str, str]]:
     """(images a second on all cores, on one, the texts by file name): medians of rounds in turns."""
-    seconds: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for cores, timed in zip((contextlib.nullcontext, one_core), seconds, strict=True):
-            with cores():
-                began = time.perf_counter()
-                read = captcha_predict.read(folder, model=model)
-                timed.append(time.perf_counter() - began)
-    return *(len(read) / statistics.median(timed) for timed in seconds), read
+
+    def on_all_cores(_: int) -> dict[str, str]:
+        return captcha_predict.read(folder, model=model)
+
+    def on_one_core(_: int) -> dict[str, str]:
+        with one_core():
+            return captcha_predict.read(folder, model=model)
+
+    (all_ms, (texts, *_)), (one_ms, _) = milliseconds([on_all_cores, on_one_core], range(rounds))
+    return 1000 * len(texts) / all_ms, 1000 * len(texts) / one_ms, texts
 
 
 def decoded_by_pillow(content: bytes) -> np.ndarray:
@@ -110,10 +112,10 @@ def main() -> None:
             (folder / f"{i:06}_{text}.png").write_bytes(encoded)
         seconds = first_prediction(next(folder.iterdir()), args.model)
         print(f"the first, from the start of Python     {seconds:.2f} s")
-        rate, rate_of_one, read = folder_rates(folder, args.model)
-    correct = sum(name.endswith(f"_{text}.png") for name, text in read.items())
-    print(f"a folder of {len(read)} files, {os.cpu_count()} cores        {rate:9.0f} a second, {correct} correct")
-    print(f"the same on one core                    {rate_of_one:9.0f} a second, {rate / rate_of_one:.2f} times slower")
+        rate, rate_of_one, texts = folder_rates(folder, args.model)
+    correct = sum(name.endswith(f"_{text}.png") for name, text in texts.items())
+    print(f"a folder of {len(texts)} files, {os.cpu_count()} cores        {rate:9.0f} a second, {correct} correct")
+    print(f"the same on one core                    {rate_of_one:9.0f} a second, ratio {rate / rate_of_one:.2f}")
 
     reader = captcha_predict.load(args.model)
     files = [encoded for _, encoded in captchas[:1000]]
