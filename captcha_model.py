@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 FINDER_WIDTH = 7  # columns that are looked at to find a character
+BLOCK = 8  # pixels of a row that are averaged at once
 
 
 def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True) -> keras.KerasTensor:
@@ -34,7 +35,7 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     mean, variance = ops.moments(x, axes=(1, 2, 3), keepdims=True)
     x = (x - mean) / ops.sqrt(variance + 1.0)  # dark and pale ink look the same now
     if config.input_downsampling:
-        x = layers.AveragePooling2D(2, padding="same")(x)  # [batch, 32, 64, 1]
+        x = _halved(x)  # [batch, 32, 64, 1]
     x = _convolutions(x, config, pool_first)  # [batch, 4, 16, 64]
 
     # 16 columns: each sees some 8 pixels of the captcha's width, and what is around them.
@@ -54,6 +55,22 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
     values = layers.Dense(units, activation="relu", name="values")(x)  # [batch, 16, 64]
     context = ops.matmul(weights, values)  # [batch, 4, 64]
     return layers.Dense(len(classes(config)), dtype="float32", name="classifier")(context)
+
+
+def _halved(x: keras.KerasTensor) -> keras.KerasTensor:
+    """The mean of each 2x2 pixels, float32 [batch, height / 2, width / 2, channels].
+
+    Pooling images of one channel is slow. A convolution of BLOCK pixels at once, with weights of 1/4 and 0, takes a
+    tenth of the time.
+    """
+    _, height, width, channels = x.shape
+    if height % 2 or width % BLOCK:
+        return layers.AveragePooling2D(2, padding="same")(x)
+    pairs = np.kron(np.eye(BLOCK // 2), [[1 / 4], [1 / 4]])  # [8, 4]
+    kernel = np.tile(np.kron(pairs, np.eye(channels)), (2, 1, 1, 1))  # [2, 1, 8 * channels, 4 * channels]
+    x = ops.reshape(x, (-1, height, width // BLOCK, BLOCK * channels))
+    x = ops.conv(x, kernel.astype("float32"), strides=(2, 1))
+    return ops.reshape(x, (-1, height // 2, width // 2, channels))
 
 
 def _amounts(x: keras.KerasTensor, columns: int, config: Config) -> keras.KerasTensor:

@@ -148,6 +148,18 @@ def test_a_new_network_counts_the_mean_length_in_columns_that_are_alike(counted,
     assert amounts == pytest.approx(np.full(amounts.shape, length / amounts.shape[1]), abs=1e-5)
 
 
+# Half the size
+
+
+@pytest.mark.parametrize("size", [(32, 48), (6, 20), (32, 47), (31, 48)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_is_halved_as_average_pooling_does_it(size, channels):
+    """Against an independent reference."""
+    images = np.random.default_rng(1).normal(size=(2, *size, channels)).astype("float32")
+    pooled = tf.nn.avg_pool2d(images, 2, 2, "SAME")
+    assert captcha_model._halved(tf.constant(images)).numpy() == pytest.approx(pooled.numpy(), abs=1e-6)
+
+
 # Colour
 
 
