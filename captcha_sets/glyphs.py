@@ -14,7 +14,9 @@ HOLLOW = 0.12  # share of captchas of which only the outlines of characters are 
 OUTLINED = 0.15  # share with an outline of another colour
 BENT = 0.25  # share of captchas in which each character is bent by itself
 BEND = 0.25, 0.15  # furthest that a corner of a bent character moves, share of its width and height
+LEVEL = 0.15  # share of captchas in which small letters are stretched to the height of the others
 WIDTH = 0.62  # of a character, on average, as a share of the font size
+CAPITAL = 0.75  # height of a capital letter, as a share of the font size
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -41,6 +43,8 @@ def glyphs(text: str, fonts: list[str], size: tuple[int, int], rng: random.Rando
         pairs.append(_glyph(character, _font(font_file, pixels), pixels, shape, hollow, outlined))
     if rng.random() < BENT:
         pairs = [_bent(pair, rng) for pair in pairs]
+    if rng.random() < LEVEL:
+        pairs = [_stretched(pair, round(height * CAPITAL)) for pair in pairs]
     width = sum(mask.width for mask, _ in pairs)
     tallest = max(_height(mask) for mask, _ in pairs)
     scale = min(1.0, 0.98 * size[0] / width, 0.98 * size[1] / tallest)
@@ -114,6 +118,14 @@ def _bent(pair: Pair, rng: random.Random) -> Pair:
         corners += [x + side * rng.uniform(0, across), y + rng.uniform(-down, down)]
     glyph, outline = (mask and mask.transform(mask.size, Image.Transform.QUAD, corners, BILINEAR) for mask in pair)
     return glyph, outline
+
+
+def _stretched(pair: Pair, height: int) -> Pair:
+    """Stretch a character, without the blank rows above and below it, to a height."""
+    glyph, outline = pair
+    _, top, _, bottom = (outline or glyph).getbbox() or (0, 0, 0, glyph.height)
+    rows = (0, top, glyph.width, bottom)
+    return tuple(mask and mask.resize((glyph.width, height), BILINEAR, rows) for mask in pair)
 
 
 def _mask(character: str, font: ImageFont.FreeTypeFont, box: tuple[int, int], stroke: int) -> Image.Image:

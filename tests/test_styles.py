@@ -50,6 +50,16 @@ def test_a_long_text_in_a_small_picture_is_drawn_completely():
         assert max(box[3] - box[1] for box in boxes) <= 30 + 1
 
 
+@pytest.mark.parametrize(("share", "heights"), [(0.0, 2), (1.0, 1)])
+def test_in_a_share_of_captchas_small_letters_are_as_high_as_capitals(share, heights, monkeypatch):
+    monkeypatch.setattr(glyphs, "LEVEL", share)
+    monkeypatch.setattr(glyphs, "_shapes", lambda count, _: [(0.0, 0.0, 1.0)] * count)
+    monkeypatch.setattr(glyphs, "BENT", 0.0)
+    monkeypatch.setattr(glyphs, "_font", lambda file, _: glyphs.ImageFont.truetype(file, 40))
+    boxes = [mask.getbbox() for mask, _ in glyphs.glyphs("xH", [SANS] * 2, (160, 60), random.Random(1))]
+    assert len({bottom - top for _, top, _, bottom in boxes}) == heights
+
+
 def test_ink_can_be_seen_on_its_ground():
     rng = random.Random(1)
     for _ in range(500):
