@@ -15,7 +15,8 @@ READABLE = 0.9  # share of the captchas that people should read
 
 
 def percent(share: float) -> str:
-    return f"{share:.2%}"
+    """Such as "99.90%"; "100.00%" only if it is all."""
+    return "over 99.99%" if 0.9999 < share < 1 else f"{share:.2%}"
 
 
 def count_in_words(labels: float, points: Sequence[Point]) -> str:

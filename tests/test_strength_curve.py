@@ -121,7 +121,7 @@ def test_the_answer_about_one_captcha_has_labels_time_tries_and_people():
         r"90% accuracy takes 8[5-9]0 labels \(95 % interval [\d,]+ to [\d,]+\), 2\.\d hours of typing and ", said
     )
     assert said.endswith(
-        "with 3 tries, 100.00% of the sessions get through; people read 48 of 50, fewer than the network."
+        "with 3 tries, over 99.99% of the sessions get through; people read 48 of 50, fewer than the network."
     )
 
 
