@@ -6,6 +6,7 @@ evaluation(logits, labels, config)      which captchas, and which characters, ar
 logits, labels = predict(forward, ...)  the network's logits for many batches
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 from captcha_config import Config
@@ -18,7 +19,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 FINDER_WIDTH = 7  # columns that are looked at to find a character
-BLOCK = 8  # pixels of a row that are averaged at once
+BLOCK = 8  # most pixels of a row that are averaged at once
 
 
 def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True) -> keras.KerasTensor:
@@ -58,17 +59,18 @@ def inference(images: keras.KerasTensor, config: Config, pool_first: bool = True
 
 
 def _halved(x: keras.KerasTensor) -> keras.KerasTensor:
-    """The mean of each 2x2 pixels, float32 [batch, height / 2, width / 2, channels].
+    """The mean of each 2x2 pixels, [batch, height / 2, width / 2, channels].
 
-    Pooling images of one channel is slow. A convolution of BLOCK pixels at once, with weights of 1/4 and 0, takes a
-    tenth of the time.
+    Pooling images of one channel is slow. In TensorFlow, a convolution of 8 pixels at once, with weights of 1/4 and 0,
+    takes a tenth of the time.
     """
     _, height, width, channels = x.shape
-    if height % 2 or width % BLOCK:
+    if height % 2 or width % 2:
         return layers.AveragePooling2D(2, padding="same")(x)
-    pairs = np.kron(np.eye(BLOCK // 2), [[1 / 4], [1 / 4]])  # [8, 4]
+    block = math.gcd(width, BLOCK)
+    pairs = np.kron(np.eye(block // 2), [[1 / 4], [1 / 4]])  # [8, 4]
     kernel = np.tile(np.kron(pairs, np.eye(channels)), (2, 1, 1, 1))  # [2, 1, 8 * channels, 4 * channels]
-    x = ops.reshape(x, (-1, height, width // BLOCK, BLOCK * channels))
+    x = ops.reshape(x, (-1, height, width // block, block * channels))
     x = ops.conv(x, kernel.astype("float32"), strides=(2, 1))
     return ops.reshape(x, (-1, height // 2, width // 2, channels))
 

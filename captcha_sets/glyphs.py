@@ -14,7 +14,7 @@ HOLLOW = 0.12  # share of captchas of which only the outlines of characters are 
 OUTLINED = 0.15  # share with an outline of another colour
 BENT = 0.25  # share of captchas in which each character is bent by itself
 BEND = 0.25, 0.15  # furthest that a corner of a bent character moves, share of its width and height
-LEVEL = 0.15  # share of captchas in which small letters are stretched to the height of the others
+LEVEL = 0.15  # share of captchas in which all characters have one height, as the captcha library draws them
 WIDTH = 0.62  # of a character, on average, as a share of the font size
 CAPITAL = 0.75  # height of a capital letter, as a share of the font size
 
@@ -30,8 +30,8 @@ def glyphs(text: str, fonts: list[str], size: tuple[int, int], rng: random.Rando
       fonts: a TrueType file for each character.
       size: (width, height) of the captcha, pixels.
     Returns:
-      For each character its mask, L, and the mask of its outline where it has one. All are as high as the line, and
-      their baselines agree.
+      For each character its mask, L, and the mask of its outline where it has one. In most captchas the masks are as
+      high as the line, and the baselines agree; in a share of them (LEVEL) each character fills its mask.
     """
     shapes, hollow, outlined = _shapes(len(text), rng), rng.random() < HOLLOW, rng.random() < OUTLINED
     vary = rng.choice([0, 0, 0.1, 0.25])
@@ -44,7 +44,7 @@ def glyphs(text: str, fonts: list[str], size: tuple[int, int], rng: random.Rando
     if rng.random() < BENT:
         pairs = [_bent(pair, rng) for pair in pairs]
     if rng.random() < LEVEL:
-        pairs = [_stretched(pair, round(height * CAPITAL)) for pair in pairs]
+        pairs = [_stretched(pair, round(max(MIN_FONT_SIZE, height) * CAPITAL)) for pair in pairs]
     width = sum(mask.width for mask, _ in pairs)
     tallest = max(_height(mask) for mask, _ in pairs)
     scale = min(1.0, 0.98 * size[0] / width, 0.98 * size[1] / tallest)
@@ -121,7 +121,7 @@ def _bent(pair: Pair, rng: random.Random) -> Pair:
 
 
 def _stretched(pair: Pair, height: int) -> Pair:
-    """Stretch a character, without the blank rows above and below it, to a height."""
+    """Resize a character, without the blank rows above and below it, to a height."""
     glyph, outline = pair
     _, top, _, bottom = (outline or glyph).getbbox() or (0, 0, 0, glyph.height)
     rows = (0, top, glyph.width, bottom)

@@ -4,6 +4,7 @@ found = strengths(measurements, pools, humans)      each setting, with the start
 guessing(config), through(accuracy, tries)          what an accuracy is worth
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,8 +90,11 @@ def guessing(config: Config) -> float:
 
 
 def through(accuracy: float, tries: int) -> float:
-    """The share of sessions that get through with this many tries, each at a newly drawn captcha."""
-    return 1 - (1 - accuracy) ** tries
+    """The share of sessions that get through with this many tries, each at a newly drawn captcha.
+
+    It is 1 only if the accuracy is 1, where rounding would make it so as well.
+    """
+    return 1.0 if accuracy == 1 else min(1 - (1 - accuracy) ** tries, math.nextafter(1, 0))
 
 
 def seconds_per_label(found: Sequence[Strength]) -> float:

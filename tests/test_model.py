@@ -151,7 +151,7 @@ def test_a_new_network_counts_the_mean_length_in_columns_that_are_alike(counted,
 # Half the size
 
 
-@pytest.mark.parametrize("size", [(32, 48), (6, 20), (32, 47), (31, 48)], ids=str)
+@pytest.mark.parametrize("size", [(32, 48), (6, 20), (6, 18), (32, 47), (31, 48)], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_is_halved_as_average_pooling_does_it(size, channels):
     """Against an independent reference."""

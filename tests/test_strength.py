@@ -8,7 +8,7 @@ import time
 
 from captcha_config import Config
 from captcha_sets.draw import draw
-from captcha_strengths import cells, humans
+from captcha_strengths import cells, humans, words
 from captcha_strengths.settings import drawn_pool, grid
 
 import pytest
@@ -246,7 +246,7 @@ def test_every_figure_of_the_report_is_text_and_that_of_json(undisturbed):
         for point in curve["points"]:
             figures += [f"{point['accuracy']:.2%}", f"{point['low']:.2%} to {point['high']:.2%}"]
         figures += [answer["words"] for answer in curve["answers"]]
-    figures += [f"{share:.2%}" for setting in found["settings"] for share in setting["through"].values()]
+    figures += [words.percent(share) for setting in found["settings"] for share in setting["through"].values()]
     for figure in figures:
         assert f"<td>{figure}</td>" in page, figure
     assert "30 of 50" in page and "900 labels an hour" in page

@@ -168,6 +168,10 @@ def test_several_tries_let_more_sessions_through():
     assert meaning.through(0.0, 10) == 0 and meaning.through(1.0, 1) == 1
 
 
+def test_a_share_is_called_100_percent_only_if_it_is_all():
+    assert [words.percent(meaning.through(accuracy, 10)) for accuracy in (0.98, 1.0)] == ["over 99.99%", "100.00%"]
+
+
 def test_the_answer_names_the_setting_that_costs_people_least():
     """Usual: 4 seconds each and all read. Hard: 3 seconds each, but half are misread and take another try."""
     usual = strength([logistic(n, 200) for n in SIZES], "usual", Human(50, 50, 200.0))
