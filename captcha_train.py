@@ -60,19 +60,9 @@ def train(config: Config, set_aside: bool = False) -> int:
         plan = [config.experiment(), checkpoints.data]
         step, cycle_start = cluster.from_chief([checkpoints.step, checkpoints.cycle_start], plan, strategy)
 
-        keras.utils.set_random_seed(config.seed)
+        model, averaged, muon = build_or_restore(config, checkpoints, strategy, step, cycle_start)
         with strategy.scope():
-            model = captcha_model.build(config)
-            averaged = captcha_model.build(config)  # has the average of the model's weights: it is evaluated and kept
-            muon = optimizer.build(model, config, cycle_start)
             train_step = build_train_step(model, muon, config)
-        training_state = [*model.variables, *muon.variables]
-        checkpoints.restore(averaged, training_state)
-        if config.init_from and chief and not step:
-            transfer.start_from(config.init_from, model, config)
-        if not step:
-            averaged.set_weights(model.get_weights())
-        cluster.broadcast([variable.value for variable in (*averaged.variables, *training_state)], strategy)
         forward = functools.partial(captcha_model.forward, averaged)
         held_out = functools.partial(captcha_data.evaluation_batches, validation, config.batch_size)
 
@@ -133,6 +123,28 @@ def open_sets(config: Config, manifests: dict[str, dict]) -> tuple[Callable, np.
         return functools.partial(captcha_data.on_the_fly_batches, manifests[VALIDATION]), validation
     records = captcha_data.open_pixels(manifests[TRAIN], config)
     return functools.partial(captcha_data.training_batches, records), validation
+
+
+def build_or_restore(
+    config: Config, checkpoints: Checkpoints, strategy: tf.distribute.Strategy, step: int, cycle_start: int
+) -> tuple[keras.Model, keras.Model, keras.Optimizer]:
+    """The network that is trained, one with the average of its weights, and the optimizer, as they were at `step`.
+
+    The averaged network is the one that is evaluated and kept.
+    """
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        model = captcha_model.build(config)
+        averaged = captcha_model.build(config)
+        muon = optimizer.build(model, config, cycle_start)
+    training_state = [*model.variables, *muon.variables]
+    checkpoints.restore(averaged, training_state)
+    if config.init_from and cluster.is_chief() and not step:
+        transfer.start_from(config.init_from, model, config)
+    if not step:
+        averaged.set_weights(model.get_weights())
+    cluster.broadcast([variable.value for variable in (*averaged.variables, *training_state)], strategy)
+    return model, averaged, muon
 
 
 def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) -> Callable:

@@ -45,11 +45,7 @@ def import_images(
     if others:
         config, insisted = like_sets(config, insisted, others), CAPTCHA_FIELDS
     good, problems = labelled_images(source, config, insisted, ignore_case)
-    if problems and not leave_out:
-        heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
-        raise UserError("\n  ".join([heading, *problems]))
-    if not good:
-        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
+    _check_usable(source, good, [] if leave_out else problems)
     config = fitted(good, config, insisted)
     print(_found(source, good, config))
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
@@ -66,12 +62,17 @@ def import_images(
     for split, part in parts.items():
         sizes = collections.Counter("x".join(map(str, image.size)) for image in part)
         files = track(png_files(part, config), len(part), f"importing {split}")
-        manifests.append(
-            write_split(
-                files, len(part), split, config, images=images, typed=insisted, origin=origin | {"sizes": sizes}
-            )
-        )
+        about = {"images": images, "typed": insisted, "origin": origin | {"sizes": sizes}}
+        manifests.append(write_split(files, len(part), split, config, **about))
     return manifests
+
+
+def _check_usable(source: Path, good: list[LabelledImage], problems: list[str]) -> None:
+    if problems:
+        heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
+        raise UserError("\n  ".join([heading, *problems]))
+    if not good:
+        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
 
 
 def _found(source: Path, good: list[LabelledImage], config: Config) -> str:

@@ -58,7 +58,7 @@ def verdict(strength: Strength) -> str:
     begun = "" if start == NOTHING else f", starting from {start}"
     if answer.labels == ABOVE:
         return f"{TARGET:.0%} accuracy is {labels}; the network then reads {percent(last.accuracy)} ({read}){begun}."
-    return f"{'Trivial: ' if strength.is_trivial else ''}{TARGET:.0%} accuracy takes {labels}{begun}."
+    return f"{'Trivial, as ' if strength.is_trivial else ''}{TARGET:.0%} accuracy takes {labels}{begun}."
 
 
 def answer(found: Sequence[Strength]) -> str:

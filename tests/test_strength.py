@@ -117,7 +117,7 @@ def test_white_on_white_is_said_to_be_unreadable(extremes):
 @pytest.mark.slow
 def test_a_plain_captcha_is_said_to_be_trivial(extremes):
     stdout, page, setting = extremes["plain"]
-    assert "Trivial: 90% accuracy takes " in stdout and "Trivial: 90% accuracy takes " in page
+    assert "Trivial, as 90% accuracy takes " in stdout and "Trivial, as 90% accuracy takes " in page
     assert setting["curves"][0]["answers"][0]["words"] == "fewer than 50 labels"
 
 

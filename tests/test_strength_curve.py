@@ -105,7 +105,7 @@ def test_a_captcha_that_cannot_be_read_is_called_so():
 
 def test_a_trivial_captcha_is_called_so():
     assert words.answer([TRIVIAL]).startswith(
-        "Trivial: 90% accuracy takes fewer than 30 labels, less than 5 minutes of typing."
+        "Trivial, as 90% accuracy takes fewer than 30 labels, less than 5 minutes of typing."
     )
 
 
