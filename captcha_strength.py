@@ -111,6 +111,8 @@ def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) ->
         splits = {split: read_manifest(split, pool.config) for split in SPLITS}
         records = {split: captcha_data.open_pixels(manifest, group[0].config) for split, manifest in splits.items()}
         for cell in group:
+            if cell.key in measured:  # two settings that draw the same captchas
+                continue
             measurement = measure(cell, records[TRAIN], records[VALIDATION])
             cells.append(path, measurement)
             measured[cell.key] = measurement
@@ -127,8 +129,8 @@ def pools_of(config: Config, args: argparse.Namespace) -> list[Pool]:
         return [drawn_pool(setting, max(args.sizes), args.folder) for setting in grid(config, args.vary)]
     if args.vary:
         raise UserError("--vary draws captchas, but --source uses existing images; leave out one of them")
-    started = dataclasses.replace(config, init_from=STARTER if STARTER in args.starts else "")
-    sized, typed = transfer.at_image_size(started, vars(args))
+    # Whatever the starts are: a start that is added later must find the same images.
+    sized, typed = transfer.at_image_size(dataclasses.replace(config, init_from=STARTER), vars(args))
     return [own_pool(args.source, dataclasses.replace(sized, init_from=""), typed, args.folder)]
 
 

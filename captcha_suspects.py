@@ -28,6 +28,7 @@ with quiet_import(__name__):
 import captcha_data
 import captcha_model
 from captcha_config import Config
+from captcha_predict.console import printable
 from captcha_predict.decode import classes, decode, probabilities, text_of
 from captcha_predict.images import open_image
 from captcha_runs import html, metrics, optimizer, recipe, transfer
@@ -139,7 +140,7 @@ def print_suspects(found: list[Suspect], count: int) -> None:
         return
     table = Table("image", "label", "prediction", "times as probable")
     for suspect in found[:SHOWN]:
-        table.add_row(str(suspect.path), suspect.label, suspect.prediction, _times(suspect))
+        table.add_row(printable(str(suspect.path)), suspect.label, suspect.prediction, _times(suspect))
     print_table(table)
     if len(found) > SHOWN:
         print(f"and {len(found) - SHOWN} less certain ones (--report shows all)")
@@ -155,6 +156,7 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
     rows = [
         {
             **dataclasses.asdict(suspect),
+            "path": printable(str(suspect.path)),
             "times": _times(suspect),
             "png": html.embedded(open_image(suspect.path)),
         }
@@ -192,7 +194,7 @@ def main() -> None:
     html.check_target(args.json, "--json")
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
-        print(f"left out: {problem}")
+        print(f"left out: {printable(problem)}")
     if len(good) < PARTS:
         raise UserError(f"{args.source}: only {len(good)} usable images; at least {PARTS} are needed")
     config = transfer.like_network(fitted(good, *transfer.at_image_size(config, ())), vars(args))

@@ -97,13 +97,18 @@ def start_from(name: str, model: keras.Model, config: Config) -> None:
     trained = captcha_model.build(theirs)
     checkpoint_files.restore(metadata, trained)
     scale = 1.0  # of the last convolution's output
-    for ours, other in zip(model.layers, trained.layers, strict=True):
+    for ours, other in zip(_with_weights(model), _with_weights(trained), strict=True):
         if isinstance(ours, keras.layers.Conv2D):
             scale = _take_over_convolution(ours, other)
         elif isinstance(ours, keras.layers.BatchNormalization):
             _take_over_normalization(ours, other, scale)
         else:
             _take_over_head(ours, other, config, theirs)
+
+
+def _with_weights(network: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that two networks share: how an image is halved depends on its size."""
+    return [layer for layer in network.layers if layer.weights]
 
 
 def fingerprint(config: Config) -> str:
@@ -133,7 +138,7 @@ def _take_over_head(ours: keras.layers.Layer, trained: keras.layers.Layer, confi
         _take_over_classifier(ours, trained, classes(config), classes(theirs))
     elif ours.name == "amounts" and _counts_freely(config) and not _counts_freely(theirs):
         return  # the amounts of the other network are scaled: their sum means nothing
-    elif ours.weights:
+    else:
         kernel = trained.kernel.numpy()
         if ours.kernel.shape != kernel.shape:
             kernel = _for_other_rows(kernel, ours.kernel.shape[-2], config.channels[-1])

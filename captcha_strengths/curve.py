@@ -55,25 +55,26 @@ def curve(measurements: Sequence[Measurement]) -> tuple[list[Point], list[Answer
     rng = np.random.default_rng(0)
     possible = np.stack([_possible_logits(group, rng) for group in groups], axis=1)  # [draws, sizes]
     points = [_point(*pair) for pair in zip(groups, possible.T, strict=True)]
-    middle = non_decreasing(np.array([_logits(group).mean() for group in groups]))
+    middle = non_decreasing(np.array([_logit(point.correct, point.count) for point in points]))
     possible = non_decreasing(possible)
     return points, [_answer(target, points, middle, possible) for target in TARGETS]
 
 
-def _logits(group: Sequence[Measurement]) -> np.ndarray:
-    """The logit of each accuracy, float [seeds]. Half a captcha is added to both counts to keep it finite."""
-    correct, count = (np.array([getattr(each, name) for each in group], float) for name in ("correct", "count"))
-    return np.log((correct + 0.5) / (count - correct + 0.5))
+def _logit(correct: int, count: int) -> float:
+    """The logit of an accuracy. Half a captcha is added to both counts to keep it finite."""
+    return math.log((correct + 0.5) / (count - correct + 0.5))
 
 
 def _possible_logits(group: Sequence[Measurement], rng: np.random.Generator) -> np.ndarray:
     """Random draws of the logit of the true accuracy, float [DRAWS]."""
-    logits, seeds = _logits(group), len(group)
-    share = _share(logits.mean())
+    seeds = len(group)
+    logits = [_logit(each.correct, each.count) for each in group]
+    logit = _logit(sum(each.correct for each in group), sum(each.count for each in group))  # of the mean accuracy
+    share = _share(logit)
     held_out = 1 / math.sqrt(group[0].count * share * (1 - share))  # all seeds share the held-out captchas
-    possible = logits.mean() + held_out * rng.standard_normal(DRAWS)
+    possible = logit + held_out * rng.standard_normal(DRAWS)
     if seeds > 1:
-        possible += logits.std(ddof=1) / math.sqrt(seeds) * rng.standard_t(seeds - 1, DRAWS)
+        possible += np.std(logits, ddof=1) / math.sqrt(seeds) * rng.standard_t(seeds - 1, DRAWS)
     return possible
 
 
@@ -86,7 +87,8 @@ def _point(group: Sequence[Measurement], possible: np.ndarray) -> Point:
     correct, count = sum(each.correct for each in group), sum(each.count for each in group)
     seconds = sum(each.seconds for each in group) / len(group)
     seeds = {each.seed: each.accuracy for each in group}
-    return Point(group[0].labels, correct / count, low, high, seconds, seeds, correct, count)
+    accuracy = correct / count
+    return Point(group[0].labels, accuracy, min(low, accuracy), max(high, accuracy), seconds, seeds, correct, count)
 
 
 def non_decreasing(values: np.ndarray) -> np.ndarray:

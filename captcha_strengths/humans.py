@@ -44,8 +44,10 @@ class Human:
         if misfit([*counts], [int]) or not 0 <= self.correct <= self.shown or not self.shown:
             raise ValueError('"shown" and "correct" must be whole numbers, 0 <= correct <= shown, shown >= 1')
         characters = self.characters, self.correct_characters
-        if misfit([*characters], ([int], [None])) or (self.characters is not None and self.characters < 1):
+        if misfit([*characters], ([int], [None])):
             raise ValueError('"characters" and "correct_characters" must be whole numbers, and are given together')
+        if self.characters is not None and not 0 <= self.correct_characters <= self.characters >= 1:
+            raise ValueError('"correct_characters" must be 0 or more, and at most "characters"')
         if misfit(self.seconds, (None, float)) or (self.seconds is not None and self.seconds <= 0):
             raise ValueError('"seconds" must be a number above 0')
 
@@ -84,7 +86,7 @@ def typed(path: Path, pools: Iterable[Pool]) -> dict[str, Human]:
     if not path.exists():
         return {}
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
         scored = {pool.name: _score([row for row in rows if _is_of(pool, row)], pool) for pool in pools}
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"{path}: is not a CSV file with the columns {','.join(COLUMNS)}; correct it") from error
@@ -125,7 +127,7 @@ def read(path: Path, names: Collection[str]) -> dict[str, Human]:
       UserError: there is no such file, it has another format, or it names none of these settings.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         humans = {name: Human(**value) for name, value in values.items() if name in names}
     except FileNotFoundError as error:
         raise UserError(f"--human {path}: there is no such file") from error

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from captcha_cli import UserError
 from captcha_config import Config, item_type
+from captcha_predict.console import printable
 from captcha_sets.draw import TRAIN, check_drawing, draw, is_own
 from captcha_sets.files import sha256
 from captcha_sets.labelled import fitted, hold_out, labelled_images
@@ -133,7 +134,7 @@ def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path)
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     good, problems = labelled_images(source, config, insisted)
     for problem in problems:
-        print(f"left out: {problem}")
+        print(f"left out: {printable(problem)}")
     if not good:
         raise UserError(f"{source}: none of its images can be used; correct them, or add others")
     config = fitted(good, config, insisted)

@@ -50,9 +50,10 @@ def duration(seconds: float) -> str:
 def verdict(strength: Strength) -> str:
     """One sentence about a setting."""
     last, answer = strength.best_reader.points[-1], strength.best_reader.answer
-    read = f"{last.correct:,} of {last.count:,} held-out captchas"
+    times = f"{len(last.seeds)} x " if len(last.seeds) > 1 else ""
+    read = f"{last.correct:,} of {times}{last.count // len(last.seeds):,} held-out captchas"
     if strength.is_unreadable:
-        return f"Not read: with {last.labels:,} labels the network does no better than guessing ({read})."
+        return f"Not read, as with {last.labels:,} labels the network does no better than guessing ({read})."
     start = strength.best_reader.start
     labels = answer_in_words(answer, strength.best_reader.points)
     begun = "" if start == NOTHING else f", starting from {start}"
@@ -76,17 +77,16 @@ def answer(found: Sequence[Strength]) -> str:
     if readable and hardest not in readable:
         best = max(readable, key=lambda each: each.best_reader.cost)
         said += f" Of the settings that people can read, {best.name} is the strongest: {_details(best)}"
-    return said + _easiest(found, hardest)
+    return said + _easiest(found)
 
 
-def _easiest(found: Sequence[Strength], hardest: Strength) -> str:
+def _easiest(found: Sequence[Strength]) -> str:
     """Which setting costs people least, if the time is known for several."""
     timed = [each for each in found if each.human and each.human.seconds and each.human.correct]
     if len(timed) < 2:
         return ""
     easiest = min(timed, key=lambda each: each.human.cost)
-    what = f"costs people least: {easiest.human.cost:.1f} seconds for each captcha that they read."
-    return f" It also {what}" if easiest is hardest else f" {easiest.name} {what}"
+    return f" {easiest.name} costs people least: {easiest.human.cost:.1f} seconds for each captcha that they read."
 
 
 def _details(strength: Strength) -> str:

@@ -108,8 +108,8 @@ def extremes(tmp_path_factory):
 @pytest.mark.slow
 def test_white_on_white_is_said_to_be_unreadable(extremes):
     stdout, page, setting = extremes["white"]
-    assert "Not read: with 200 labels the network does no better than guessing" in stdout
-    assert "Not read: with 200 labels the network does no better than guessing" in page
+    assert "Not read, as with 200 labels the network does no better than guessing" in stdout
+    assert "Not read, as with 200 labels the network does no better than guessing" in page
     assert {answer["words"] for answer in setting["curves"][0]["answers"]} == {"not reached with 200 labels"}
     assert {answer["labels"] for answer in setting["curves"][0]["answers"]} == {None}
 

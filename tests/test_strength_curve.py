@@ -86,6 +86,18 @@ def test_nothing_is_said_beyond_the_sizes():
     assert labels_for(1.0, logs, logits) == pytest.approx(math.sqrt(100 * 1000))
 
 
+def test_an_accuracy_that_was_measured_counts_as_reached():
+    """With 40 held-out captchas, and with seeds that differ."""
+    few = [m for seed in (1, 2, 3) for m in measured([0.9, 1], sizes=(30, 100), seed=seed, count=40)]
+    points, answers = curve(few)
+    assert answers[-1].target == 0.99 and 30 < answers[-1].labels < 100
+    assert points[-1].accuracy == points[-1].high == 1
+    differing = [
+        m for seed, p in ((1, 1), (2, 0.98), (3, 0.98)) for m in measured([0.8, p], sizes=(100, 300), seed=seed)
+    ]
+    assert curve(differing)[1][-1].labels == ABOVE  # on average 98.67 %
+
+
 def test_where_accuracies_fall_their_mean_counts():
     assert non_decreasing(np.array([0.0, 2.0, 1.0, 3.0])).tolist() == [0.0, 1.5, 1.5, 3.0]
     assert non_decreasing(np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])).tolist() == [[2.0, 2.0, 2.0], [1.0, 2.0, 3.0]]
@@ -96,8 +108,15 @@ def test_a_single_size_gives_words_and_no_number():
     assert [answer.labels for answer in answers] == [BELOW, BELOW, ABOVE]
 
 
+def test_one_captcha_that_all_seeds_hit_by_chance_is_not_reading():
+    pool = Pool("white on white", Config(), "", SIZES[-1], COUNT, None)
+    found = [m for seed in (1, 2, 3) for m in measured([0] * 6 + [1 / COUNT], pool.name, seed)]
+    (hit,) = meaning.strengths(found, [pool], {})
+    assert "(3 of 3 x 3,000 held-out captchas)" in words.answer([hit]) and hit.is_unreadable
+
+
 def test_a_captcha_that_cannot_be_read_is_called_so():
-    assert "Not read: with 30,000 labels the network does no better than guessing (0 of 3,000" in words.answer(
+    assert "Not read, as with 30,000 labels the network does no better than guessing (0 of 3,000" in words.answer(
         [UNREADABLE]
     )
     assert all(answer.labels == ABOVE for answer in UNREADABLE.best_reader.answers)
@@ -181,7 +200,7 @@ def test_the_answer_names_the_setting_that_costs_people_least():
     )
     quick = strength([logistic(n, 2000) for n in SIZES], "hard", Human(50, 50, 150.0))
     assert words.answer([usual, quick]).endswith(
-        " It also costs people least: 3.0 seconds for each captcha that they read."
+        " hard costs people least: 3.0 seconds for each captcha that they read."
     )
 
 

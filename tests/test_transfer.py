@@ -88,6 +88,14 @@ def test_captchas_of_another_length_start_from_the_same_weights(config, source, 
             assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("changed", [{"width": 51}, {"height": 27}])
+def test_an_image_of_an_odd_size_starts_from_the_same_weights(config, source, teacher, changed):
+    """It is halved by another layer."""
+    model = started(source, replace(config, **changed))
+    ours, theirs = (each.get_layer("classifier").weights for each in (model, teacher))
+    assert all(np.array_equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
 def test_for_lengths_that_vary_a_network_of_one_length_does_not_say_how_much_a_column_holds(config, source):
     """Its amounts were scaled to add up to the length, so that their sum means nothing."""
     amounts = started(source, replace(config, length=4, min_length=2)).get_layer("amounts")
