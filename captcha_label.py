@@ -13,11 +13,12 @@ from pathlib import Path
 import captcha_predict
 from captcha_cli import UserError, parse_args, run, start_litert
 from captcha_pages import MISSING, NEEDED
-from captcha_sets.files import lock
+from captcha_predict.images import images_in
 
 try:
     from captcha_pages import checking, labelling, server
-    from captcha_pages.pictures import Pictures, files_in
+    from captcha_pages.pictures import Pictures
+    from captcha_sets.files import lock
 except ModuleNotFoundError as error:
     if error.name not in NEEDED:
         raise
@@ -35,8 +36,10 @@ def labelling_of(folder: Path, model: str | None, suspects: Path | None) -> "lab
     reader = captcha_predict.load(model)
     if suspects:
         listed = checking.read_suspects(suspects)
+        if not any((folder / file).exists() for file in listed["labels"]):
+            raise UserError(f"{folder}: has none of the images in {suspects}; name the folder that they are in")
         return checking.Checking(folder, Pictures(folder, listed["labels"], reader), reader, listed)
-    pictures = Pictures(folder, files_in(folder, labelling.TABLES), reader)
+    pictures = Pictures(folder, [path.name for path in images_in(folder) if path.is_file()], reader)
     opened = labelling.Labelling(folder, pictures, reader)
     pictures.examine_in_background()
     return opened

@@ -95,7 +95,9 @@ def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Con
             " place, or set another --tfrecords_dir and --images_dir"
         )
     images = args.images is not False
-    config, typed = transfer.at_image_size(config, vars(args))
+    typed = vars(args)
+    if not any(set_exists(split, config) for split in SPLITS if split not in splits):  # its size counts
+        config, typed = transfer.at_image_size(config, typed)
     flags = {"leave_out": args.leave_out, "ignore_case": args.ignore_case}
     return import_images(args.source, splits, config, images=images, typed=typed, **flags), images
 

@@ -28,7 +28,7 @@ from captcha_runs.log import Log
 from captcha_runs.messages import introduction, misread, summary
 from captcha_runs.verdict import verdict
 from captcha_sets.draw import TRAIN, check_trusted
-from captcha_sets.manifest import SPLITS, VALIDATION, like_sets, read_manifest
+from captcha_sets.manifest import SPLITS, VALIDATION, check_same_import, like_sets, read_manifest
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def train(config: Config, set_aside: bool = False) -> int:
     strategy, chief = cluster.choose_strategy(config), cluster.is_chief()
     splits = (VALIDATION,) if config.on_the_fly else SPLITS
     manifests = {split: read_manifest(split, config) for split in splits}
+    check_same_import([*manifests.values()], config)
     with cluster.lost_workers_reported(), Checkpoints(config, manifests, chief, set_aside) as checkpoints:
         training, validation = open_sets(config, manifests)
         plan = [config.experiment(), checkpoints.data]

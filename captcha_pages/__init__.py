@@ -11,5 +11,5 @@ network         the network that the try-out page uses
 reading         the try-out page: draw, read, and where the network looked
 """
 
-NEEDED = ("starlette", "uvicorn")  # the packages of the extra
-MISSING = f'the pages need two more packages: pip install {" ".join(NEEDED)}, or pip install ".[pages]"'
+NEEDED = ("filelock", "jinja2", "starlette", "uvicorn")  # the packages of the extra
+MISSING = f'the pages need more packages: pip install {" ".join(NEEDED)}, or pip install ".[pages]"'

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captcha_cli import UserError
-from captcha_pages.labelling import CHECKED, Labelling
+from captcha_pages.labelling import Labelling
 from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import Reader
 from captcha_predict.form import misfit
+from captcha_predict.images import CHECKED
 
 SUSPECT = {"file": str, "prediction": str, "times": str}
 SUSPECTS = {"labels": {str: str}, "suspects": [SUSPECT]}  # what captcha_suspects.py --json writes

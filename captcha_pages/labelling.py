@@ -23,12 +23,11 @@ from captcha_pages import server
 from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import Reader
+from captcha_predict.images import LABELS, UNREADABLE
 from captcha_sets.labels import RARE, wrong
 
 from starlette.routing import Route
 
-LABELS, UNREADABLE, CHECKED = "labels.csv", "unreadable.csv", "checked.csv"
-TABLES = (LABELS, UNREADABLE, CHECKED)
 TRAININGS = (50, 100, 300, 1000)  # numbers of labels at which it is worth training
 RECENT = 20  # labels from which the rate is computed
 MAX_PROBLEMS = 50  # files that cannot be labelled and are listed on the page

@@ -7,12 +7,12 @@ pictures.png(file)                          what the page shows
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from captcha_predict import Reader, UserError
-from captcha_predict.images import digest, images_in, open_image
+from captcha_predict.images import digest, open_image
 from captcha_sets.draw import png
 
 MAX_SHOWN = 1600  # pixels of the longer side of a picture on the page
@@ -94,14 +94,6 @@ class Pictures:
         image = open_image(self._folder / file)
         image.thumbnail((MAX_SHOWN, MAX_SHOWN))
         return png(image)
-
-
-def files_in(folder: Path, leave_out: Collection[str]) -> list[str]:
-    """The names of the files in a folder, without those to leave out. Raises UserError if there are none."""
-    names = [path.name for path in images_in(folder) if path.name not in leave_out and path.is_file()]
-    if not names:
-        raise UserError(f"{folder}: has no images; put some there, or name another folder")
-    return names
 
 
 def _check_name(file: str) -> None:

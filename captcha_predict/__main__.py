@@ -76,7 +76,7 @@ def _line(path: Path, prediction: Prediction, args) -> str:
     if args.json:
         values = {"path": str(path), **dataclasses.asdict(prediction), "uncertain": uncertain}
         return json.dumps(values, ensure_ascii=False)
-    return f"{path}  {prediction.text}  {prediction.confidence:.4f}{'  uncertain' if uncertain else ''}"
+    return f"{printable(str(path))}  {prediction.text}  {prediction.confidence:.4f}{'  uncertain' if uncertain else ''}"
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "GIF", "WebP", "BMP")
+LABELS, UNREADABLE, CHECKED = "labels.csv", "unreadable.csv", "checked.csv"
+TABLES = (LABELS, UNREADABLE, CHECKED)  # what captcha_label.py writes beside the images
 MAX_BYTES = 10_000_000  # of a file
 MAX_PIXELS = 16_000_000  # of an image, by its header: a small file can hold billions of them
 MAX_SIDE = 65_535  # pixels, as in JPEG and GIF: what resizing needs grows with the side
@@ -113,8 +115,9 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The files of a folder, by name, without hidden ones. Raises UserError where there is none."""
-    paths = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
+    """The files of a folder, by name, without hidden ones and TABLES. Raises UserError where there is none."""
+    files = (path for path in folder.iterdir() if not path.is_dir() and path.name not in TABLES)
+    paths = sorted(path for path in files if not path.name.startswith("."))
     if not paths:
         raise UserError(f"{folder}: has no images; put some there, or name another folder")
     return paths

@@ -1,6 +1,8 @@
 """Import labelled images as splits: whatever characters, lengths and sizes they have."""
 
 import collections
+import hashlib
+import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -44,6 +46,8 @@ def import_images(
     others = [split for split in SPLITS if split not in splits and set_exists(split, config)]
     if others:
         config, insisted = like_sets(config, insisted, others), CAPTCHA_FIELDS
+    if not str(source).isprintable():
+        raise UserError(f"{source}: a manifest cannot hold this name; rename it")
     good, problems = labelled_images(source, config, insisted, ignore_case)
     _check_usable(source, good, [] if leave_out else problems)
     config = fitted(good, config, insisted)
@@ -53,6 +57,7 @@ def import_images(
         check_target(split, config, images)
     origin = {
         "source": str(source),
+        "import": _identity(parts),
         "splits": list(parts),
         "leave-out": leave_out,
         "ignore_case": ignore_case,
@@ -65,6 +70,12 @@ def import_images(
         about = {"images": images, "typed": insisted, "origin": origin | {"sizes": sizes}}
         manifests.append(write_split(files, len(part), split, config, **about))
     return manifests
+
+
+def _identity(parts: dict[str, list[LabelledImage]]) -> str:
+    """A text that differs if another import would put an image in the other split."""
+    names = {split: [[image.path.name, image.text] for image in part] for split, part in parts.items()}
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def _check_usable(source: Path, good: list[LabelledImage], problems: list[str]) -> None:

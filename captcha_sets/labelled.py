@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from captcha_cli import UserError
 from captcha_config import MAX_PIXELS, MIN_PIXELS, Config
-from captcha_predict.images import digest, images_in, open_image, resized
+from captcha_predict.images import LABELS, digest, images_in, open_image, resized
 from captcha_sets.draw import png
 from captcha_sets.labels import RARE, csv_labels, wrong
 from captcha_sets.manifest import TRAIN, VALIDATION
@@ -43,7 +43,7 @@ def labelled_images(
     Returns:
       The images that can be used, in order; and one line for each file that cannot, with the reason.
     Raises:
-      UserError: the source does not exist, names no file, or is not such a CSV file.
+      UserError: the source does not exist, names no file, is a folder with labels.csv, or is not such a CSV file.
     """
     good, problems, seen = [], [], {}
     for path, label in _labels(source):
@@ -74,6 +74,8 @@ def _one_case(label: str, characters: str) -> str:
 def _labels(source: Path) -> Iterator[tuple[Path, str]]:
     """(path, label) of each image, whether it can be read or not."""
     if source.is_dir():
+        if (source / LABELS).exists():
+            raise UserError(f"{source}: holds {LABELS}; name {source / LABELS}, or move it away to use the file names")
         for path in images_in(source):
             yield path, unquote(path.stem.rpartition("_")[2])
     elif source.suffix.lower() == ".csv" and source.is_file():
@@ -91,12 +93,14 @@ def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) ->
 
     The size has the proportion of most images, and about as many pixels as the config's.
     """
-    lengths = {len(image.text) for image in good}
-    found = {"characters": "".join(sorted({character for image in good for character in image.text}))}
-    if "length" not in typed:
-        found |= {"length": max(lengths), "min_length": min(lengths)}
-    found["width"], found["height"] = _fitting_size(good, config, typed)
+    characters = "".join(sorted({character for image in good for character in image.text}))
+    width, height = _fitting_size(good, config, typed)
+    found = {"characters": characters, "width": width, "height": height}
     new = {name: value for name, value in found.items() if name not in typed}
+    if "length" not in typed:
+        lengths = {len(image.text) for image in good}
+        shortest = config.lengths[0] if "min_length" in typed else min(lengths)
+        new |= {"length": max(lengths), "min_length": shortest}
     return dataclasses.replace(config, **new, oversample_characters="")
 
 

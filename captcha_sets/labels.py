@@ -27,8 +27,8 @@ def wrong(text: str, config: Config, typed: Collection[str] = ()) -> str:
         return f"has {blank[0]!r}, which cannot be seen in an image"
     if "length" in typed and len(text) not in config.lengths:
         return f"has {len(text)} characters, not {config.lengths_in_words}"
-    if "min_length" in typed and len(text) < config.min_length:
-        return f"has {len(text)} characters, fewer than {config.min_length}"
+    if "min_length" in typed and len(text) < config.lengths[0]:
+        return f"has {len(text)} characters, fewer than {config.lengths[0]}"
     outside = sorted(set(text) - set(config.characters)) if "characters" in typed else []
     return f"has {outside[0]!r}, which is not one of the characters" if outside else ""
 

@@ -4,6 +4,7 @@ describe(split, config, shards)                 the manifest's content; it is wr
 open_manifest(split, config)                    the manifest of a split, or an error that says how to draw it
 read_manifest(split, config)                    the same, of captchas like the config's
 manifest_for_model(split, config)               the same, of captchas that a trained model can read
+check_same_import(manifests, config)            the splits are of one import, or were imported on their own
 like_sets(config, typed)                        the config with what was typed when the sets were made
 make_command(split, config, manifest)           the command that makes a split
 """
@@ -11,7 +12,7 @@ make_command(split, config, manifest)           the command that makes a split
 import dataclasses
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 
 from captcha_cli import UserError
@@ -107,7 +108,11 @@ def manifest_path(split: str, config: Config) -> str:
 
 def set_exists(split: str, config: Config) -> bool:
     """Whether there is a manifest of a split, complete or damaged."""
-    return exists(manifest_path(split, config))
+    path = manifest_path(split, config)
+    try:
+        return exists(path)
+    except tf.errors.OpError as error:  # an unknown file system, say
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def like_sets(config: Config, typed: Collection[str], splits: Collection[str] = SPLITS) -> Config:
@@ -130,7 +135,10 @@ def like_sets(config: Config, typed: Collection[str], splits: Collection[str] = 
                 now = _plain(Config, manifest["typed"])
                 names = [name for name, default in manifest["typed"].items() if default == now[name]]
             names = [name for name in names if name not in typed and NEEDS.get(name) not in typed]
-            config = dataclasses.replace(config, **_taken(manifest, names))
+            taken = _taken(manifest, names)
+            if manifest["source"] is not None:
+                taken["oversample_characters"] = ""  # only drawn captchas can have more of some
+            config = dataclasses.replace(config, **taken)
     return config
 
 
@@ -166,6 +174,20 @@ def read_manifest(split: str, config: Config) -> dict:
             f" replace the set: {new_set_command(config, manifest)}"
         )
     return manifest
+
+
+def check_same_import(manifests: Sequence[dict], config: Config) -> None:
+    """Raise UserError where one import divided its images into both splits, and only one of them is there.
+
+    That import was stopped. The other split is of an earlier one: images may be in both.
+    """
+    imports = {manifest.get("import") for manifest in manifests if len(manifest.get("splits", ())) > 1}
+    if len(imports) > 1:
+        again = new_set_command(config, manifests[0])
+        raise UserError(
+            f"{config.tfrecords_dir}: its splits are of different imports, so that images may be in both; import them"
+            f" again: {again}"
+        )
 
 
 def manifest_for_model(split: str, trained: Config) -> dict:
@@ -256,8 +278,7 @@ def make_command(split: str, config: Config, manifest: dict | None = None) -> st
     words = ["--replace"] if manifest is not None else []
     manifest = manifest or {}
     if manifest.get("source"):
-        one = manifest["splits"] == [split]  # otherwise the images of one source were divided into both splits
-        return _import_again([*words, *(["--splits", split] if one else [])], {}, config, manifest)
+        return _import_again(words, {}, config, manifest)
     values = {name: getattr(config, name) for name in (*DRAWING_FIELDS, count_field(split), "images_per_shard")}
     if manifest.get("format") == FORMAT and not differences(manifest, config, CAPTCHA_FIELDS):
         values |= _taken(manifest, values.keys()) | {"images_per_shard": manifest["shards"][0]["records"]}
@@ -276,6 +297,8 @@ def new_set_command(config: Config, manifest: dict) -> str:
 
 def _import_again(words: list[str], values: dict, config: Config, manifest: dict) -> str:
     """The command that imports the same images, with these values instead of those that were typed then."""
+    if len(manifest["splits"]) == 1:  # otherwise the images of one source were divided into both splits
+        words += ["--splits", *manifest["splits"]]
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
     deciding = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out

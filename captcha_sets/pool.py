@@ -109,10 +109,13 @@ def _worker() -> Iterator[Callable]:
 def serve() -> None:
     """Draw the chunks that come from standard input until it ends. Runs in the processes that _worker starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what a drawer, or a program that it starts, reads
+    os.dup2(2, 1)  # and prints
+    sys.stdout = sys.stderr  # at once
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has ended
         while True:
-            indices, split, config = pickle.load(sys.stdin.buffer)
+            indices, split, config = pickle.load(requests)
             try:
                 answer = [(text, png(image)) for text, image in (draw(i, split, config) for i in indices)]
             except Exception as error:  # the parent raises it

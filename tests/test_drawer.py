@@ -229,6 +229,13 @@ def test_what_the_function_prints_does_not_disturb_the_workers(with_drawer):
     assert len(list(draw_many(range(5), "train", with_drawer(source)))) == 5
 
 
+def test_a_program_that_the_function_starts_does_not_disturb_the_workers(with_drawer):
+    """It reads and prints where the workers get their requests and answer."""
+    program = "    subprocess.run(['sh', '-c', 'cat; echo drawn'], check=True)\n    return"
+    source = "import subprocess\n" + PLAIN.replace("    return", program)
+    assert len(list(draw_many(range(5), "train", with_drawer(source)))) == 5
+
+
 # What is wrong with a function
 
 NOTHING = "def draw(text, config, rng):\n    return None\n"

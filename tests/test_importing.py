@@ -5,11 +5,22 @@ from dataclasses import replace
 
 from captcha_cli import UserError
 from captcha_config import Config
+from captcha_sets import importing
 from captcha_sets.draw import draw
 from captcha_sets.drawing import produce
 from captcha_sets.importing import import_images
 from captcha_sets.labelled import LabelledImage, suspects
-from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, TRAIN, VALIDATION, make_command, open_manifest
+from captcha_sets.manifest import (
+    CAPTCHA_FIELDS,
+    SPLITS,
+    TRAIN,
+    VALIDATION,
+    check_same_import,
+    like_sets,
+    make_command,
+    open_manifest,
+)
+from captcha_sets.replace import write_split
 from captcha_sets.shards import examples
 
 import numpy as np
@@ -243,6 +254,14 @@ def test_a_smallest_length_that_was_typed_is_kept(pictures, config):
     assert (found["min_length"], found["length"]) == (2, 4)
 
 
+def test_a_smallest_length_counts_although_it_is_that_of_the_config(pictures, config):
+    """The config has one way to write min_length 3, length 3: as min_length 0."""
+    typed = replace(config, length=3, min_length=3)
+    found = imported(pictures(["abc", "baab", "ab"]), typed, typed={"min_length"}, leave_out=True)
+    assert (found["min_length"], found["length"]) == (3, 4)
+    assert texts(TRAIN, config) == ["abc", "baab"]
+
+
 def test_what_does_not_match_is_left_out_when_asked(pictures, config):
     found = imported(pictures(LABELS), replace(config, length=2), typed={"length"}, leave_out=True)
     assert (found["characters"], found["min_length"], found["length"]) == ("abc", 0, 2)
@@ -343,6 +362,52 @@ def test_both_splits_are_found_anew_although_there_are_some(pictures, config):
     import_images(pictures(6 * ["ab"]), SPLITS, config)
     for manifest in import_images(pictures(6 * ["xyz"], name="others"), SPLITS, config):
         assert (manifest["characters"], manifest["length"]) == ("xyz", 3)
+
+
+def test_a_split_left_from_an_earlier_import_of_both_is_refused(pictures, config, monkeypatch):
+    """An import that was killed between the two: images of one may be in the other."""
+    source = pictures(8 * ["ab"])
+    import_images(source, SPLITS, config)
+    pictures(4 * ["ab"])  # more of them
+
+    def killed_at_validation(items, count, split, *args, **kwargs):
+        if split == VALIDATION:
+            raise KeyboardInterrupt
+        return write_split(items, count, split, *args, **kwargs)
+
+    monkeypatch.setattr(importing, "write_split", killed_at_validation)
+    with pytest.raises(KeyboardInterrupt):
+        import_images(source, SPLITS, config)
+    manifests = [open_manifest(split, config) for split in SPLITS]
+    with pytest.raises(UserError, match=r"its splits are of different imports.*--replace --source"):
+        check_same_import(manifests, config)
+    monkeypatch.undo()
+    import_images(source, SPLITS, config)
+    check_same_import([open_manifest(split, config) for split in SPLITS], config)
+
+
+def test_a_folder_with_a_file_of_labels_is_not_imported_by_the_names_of_its_images(pictures, config):
+    source = pictures(LABELS)
+    (source / "labels.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match=r"holds labels.csv; name .*labels.csv, or move it away"):
+        import_images(source, (TRAIN,), config)
+
+
+def test_imported_sets_have_no_characters_to_draw_more_often(pictures, config):
+    """Whatever captcha_config.py says of drawn captchas."""
+    drawn = replace(config, characters="abc0O", oversample_characters="0O")
+    imported(pictures(LABELS), drawn)
+    assert like_sets(drawn, ()).oversample_characters == ""
+
+
+def test_the_size_of_a_split_that_is_there_counts_more_than_that_of_init_from(pictures, tmp_path):
+    for source, split, *init in ((LABELS, "train"), (LABELS[1:], "validation", "--init_from", "digits")):
+        pictures(source, (100, 40), name=split)
+        done = run("captcha_producer.py", "--source", split, "--splits", split, *init, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    config = in_folder(tmp_path, Config())
+    train, validation = (captcha(open_manifest(split, config)) for split in SPLITS)
+    assert train == validation and (train["width"], train["height"]) != (128, 64)
 
 
 # The commands

@@ -14,9 +14,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from captcha_config import Config
-from captcha_pages.pictures import Pictures, files_in
+from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import MODELS, Reader, UserError
+from captcha_predict.images import images_in
 from captcha_sets.draw import draw
 
 import pytest
@@ -287,7 +288,9 @@ def test_a_picture_is_shown_while_others_are_predicted_in_the_background(tmp_pat
                 ended.wait(60) or timed_out.set()
             return super().read(image)
 
-    pictures = Pictures(tmp_path, files_in(tmp_path, ()), SlowInBackground(MODELS / "digits.tflite"))
+    pictures = Pictures(
+        tmp_path, [path.name for path in images_in(tmp_path)], SlowInBackground(MODELS / "digits.tflite")
+    )
     pictures.examine_in_background()
     try:
         assert reading.wait(60)
@@ -375,6 +378,17 @@ def test_what_it_cannot_serve_is_one_line(tmp_path, args, why):
 
 
 # The CSV file
+
+
+def test_suspects_of_another_folder_are_refused_and_no_labels_are_written(tmp_path):
+    draw_pictures(tmp_path, 1)
+    (tmp_path / "suspects.json").write_text(json.dumps({"labels": {"mine/p000.png": "1234"}, "suspects": []}))
+    done = run("captcha_label.py", ".", "--suspects", "suspects.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert errors(done.stderr) == [
+        "captcha_label.py: error: .: has none of the images in suspects.json; name the folder that they are in"
+    ]
+    assert not (tmp_path / "labels.csv").exists()
 
 
 def test_a_changed_row_replaces_the_earlier_one(tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -331,6 +332,16 @@ def test_the_command_prints_a_line_for_each_image(images, usual):
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[:2] for line in lines] == [[f"images/{i:02}.png", usual[i]] for i in [0, *range(40)]]
     assert all(0 < float(line[2]) <= 1 for line in lines)
+
+
+def test_a_file_whose_name_is_not_utf8_is_read_too(images, tmp_path):
+    """Standard output may refuse such a name, as it does in most locales."""
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(next(images.glob("*.png")), tmp_path / name)
+    for arguments in ([], ["--json"]):
+        words, env = command("captcha_predict", name, *arguments), os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0 and r"caf\udce9.png" in done.stdout
 
 
 def test_json_lines_say_everything(images, usual):

@@ -370,6 +370,12 @@ def test_a_folder_on_another_file_system_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_system_that_tensorflow_does_not_know_is_one_line(tmp_path):
+    done = run("captcha_producer.py", "--tfrecords_dir", "nowhere://bucket", cwd=tmp_path)
+    (line,) = errors(done.stderr)
+    assert done.returncode == 2 and "nowhere://bucket/train.json: cannot be read" in line
+
+
 # Killed, stopped, interrupted
 
 

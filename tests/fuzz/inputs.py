@@ -19,9 +19,10 @@ import captcha_train
 from captcha_cli import parse_args
 from captcha_config import Config
 from captcha_pages import checking, labelling, reading, server
-from captcha_pages.pictures import Pictures, files_in
+from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import __main__ as predict_command
+from captcha_predict.images import LABELS, TABLES, images_in
 from captcha_runs import trained
 from captcha_sets.labelled import labelled_images
 from captcha_sets.labels import csv_labels
@@ -71,14 +72,14 @@ def _pictures(work: Path) -> Path:
 def suspects(work: Path, mutator: Mutator) -> None:
     folder, listed = _pictures(work), {"labels": {"p0.png": "2704", "p1.jpg": "0318"}}
     listed["suspects"] = [{"file": "p0.png", "label": "2704", "prediction": "2764", "times": "1,200"}]
-    for name in labelling.TABLES:
+    for name in TABLES:
         (folder / name).unlink(missing_ok=True)
     (work / "suspects.json").write_bytes(mutator.json(listed))
     found = checking.read_suspects(work / "suspects.json")
     reader = captcha_predict.load("digits")
     page = checking.Checking(folder, Pictures(folder, found["labels"], reader), reader, found)
     json.dumps(page.open("tab", "")).encode()
-    assert Table(folder / labelling.LABELS, ("file", "label")).rows == page._labels.rows
+    assert Table(folder / LABELS, ("file", "label")).rows == page._labels.rows
 
 
 def config_values(work: Path, mutator: Mutator) -> None:
@@ -129,10 +130,12 @@ def page_requests(work: Path, mutator: Mutator) -> None:
 
 
 def _labelling_routes(folder: Path) -> list:
-    for name in labelling.TABLES:
+    for name in TABLES:
         (folder / name).unlink(missing_ok=True)
     reader = captcha_predict.load("digits")
-    return labelling.Labelling(folder, Pictures(folder, files_in(folder, labelling.TABLES), reader), reader).routes()
+    return labelling.Labelling(
+        folder, Pictures(folder, [path.name for path in images_in(folder)], reader), reader
+    ).routes()
 
 
 @functools.cache
