@@ -1,7 +1,7 @@
 # make train        set up, draw missing or outdated splits, set an outdated run aside, train, evaluate
 # make test         set up and run the fast tests     make test-all   set up and run all tests
 # make setup        only set up, into .venv           make check      ruff
-# make bench        the benchmarks, half an hour      make faults     a thousand injected faults, 20 minutes
+# make bench        the benchmarks, hours             make faults     a thousand injected faults, 20 minutes
 # make fuzz         read a hundred thousand broken and hostile files
 # make power        cut the power at every moment of recorded saves (needs strace)
 # make models       train the shipped networks anew, two hours

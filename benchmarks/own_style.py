@@ -24,7 +24,6 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 150, 50  # pixels; the producer resizes
-LABELLED = 300  # images to learn from
 
 
 def picture(text: str, rng: random.Random) -> Image.Image:
@@ -73,6 +72,7 @@ def accuracy(model: str, folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--labelled", type=int, default=300, help="images to learn from")
     parser.add_argument("--held_out", type=int, default=2000, help="images to score on")
     parser.add_argument("--max_steps", type=int, help="steps to train for; default: as many as the trainer chooses")
     args = parser.parse_args()
@@ -80,9 +80,10 @@ def main() -> None:
     if base.exists():
         raise UserError(f"{base.absolute()}: is left from an earlier run; move it away, or run in another folder")
     start_litert()
-    draw_pictures(base / "my_images", LABELLED, "to learn from")
+    draw_pictures(base / "my_images", args.labelled, "to learn from")
     draw_pictures(base / "held_out", args.held_out, "held out")
-    table = Table("seed", "shipped model", f"{LABELLED} images, from scratch", f"{LABELLED} images, --init_from digits")
+    images = f"{args.labelled} images"
+    table = Table("seed", "shipped model", f"{images}, from scratch", f"{images}, --init_from digits")
     shipped = accuracy("digits", base / "held_out")
     for seed in args.seeds:
         trained = [accuracy(str(save), base / "held_out") for save in train(base, seed, args.max_steps)]

@@ -101,12 +101,13 @@ def train(folder: Path, count: int, steps: int, workers: int) -> tuple[float, fl
     """Run the trainer, on several processes as on several machines.
 
     Returns:
-      Images a second; and the most memory that one of its processes took, MB: RssAnon, which leaves out the mapped
-      files that the system can drop at any time, and RSS, which counts them.
+      Images a second in the second half of the steps, after compilation; and the most memory that one of its processes
+      took, MB: RssAnon, which leaves out the mapped files that the system can drop at any time, and RSS, which counts
+      them.
     """
     save = folder / f"save-{count}-{workers}"
     words = [sys.executable, ROOT / "captcha_train.py", "--tfrecords_dir", folder / str(count), "--save_dir", save]
-    words += ["--max_steps", steps, "--eval_every", steps, "--save_every", steps, "--warmup_steps", 2]
+    words += ["--max_steps", steps, "--eval_every", steps, "--save_every", max(1, steps // 2), "--warmup_steps", 2]
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(workers)]
     environment = dict(os.environ)
     processes = []

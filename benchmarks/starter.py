@@ -46,7 +46,7 @@ class Outcome:
 
 def library_samples(count: int) -> tuple[list[str], list[Image.Image]]:
     """Texts of digits and letters, and captchas as the captcha library draws them by default."""
-    random.seed(LIBRARY_SEED)  # the library draws with Python's own generator
+    random.seed(LIBRARY_SEED)  # the texts; the library itself draws with numbers that cannot be seeded
     captcha = ImageCaptcha()
     texts = ["".join(random.choices(string.digits + string.ascii_letters, k=LIBRARY_LENGTH)) for _ in range(count)]
     return texts, [captcha.generate_image(text) for text in texts]

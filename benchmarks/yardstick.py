@@ -7,6 +7,7 @@ float32, no XLA. The ancestor took 10,000 of these steps to read about 70 %. It 
 work on the trainer's step does not change the unit. Machines differ and drift; the ratio hardly does.
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -66,4 +67,5 @@ def yardstick_seconds(steps: int = 5) -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     print(f"yardstick step: {yardstick_seconds():.3f} s")

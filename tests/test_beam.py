@@ -60,7 +60,7 @@ def test_a_set_that_is_there_is_left_alone(folder, config):
     assert files(folder) == before
 
 
-def test_a_set_is_replaced_where_that_is_asked_for(folder, config):
+def test_a_set_is_replaced_where_that_is_asked_for(config):
     before, other = read_manifest("train", config), replace(config, seed=2)
     draw_split("train", other, [], replace=True)
     assert fingerprint(read_manifest("train", other)) != fingerprint(before)

@@ -6,10 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import CHROMIUM, ROOT, run
 
-FONTS = "/usr/share/fonts/opentype/cabin"  # of a package that few machines have
-NEED_FONTS = ("development_styles.py", "few_labels.py", "starter.py", "unseen_styles.py")
+NEEDED = {  # programs and fonts that few machines have
+    "development_styles.py": "/usr/share/fonts/truetype/clear-sans",
+    "few_labels.py": "/usr/share/fonts/opentype/cabin",
+    "labelling.py": CHROMIUM or "chromium",
+    "starter.py": "/usr/share/fonts/opentype/cabin",
+    "unseen_styles.py": "/usr/share/fonts/opentype/cabin",
+}
 TIMEOUT = 400  # seconds; even reduced, some train networks much larger than the other tests do
 REDUCED = {
     "development_styles.py": "",
@@ -60,8 +65,8 @@ def test_the_command_runs_and_prints_figures(line, drawn, tmp_path):
     before = {path.name for path in tmp_path.iterdir()}
     _, script, *options = shlex.split(line)
     name = script.removeprefix("benchmarks/")
-    if name in NEED_FONTS and not Path(FONTS).exists():
-        pytest.skip("the fonts of its styles are not installed")
+    if not Path(NEEDED.get(name, ROOT)).exists():
+        pytest.skip(f"{NEEDED[name]} is not installed")
     done = run(script, *options, *REDUCED[name].split(), cwd=tmp_path, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout)

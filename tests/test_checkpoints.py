@@ -123,7 +123,7 @@ WHERE = "{{function_node __wrapped__SaveV2_device_/job:localhost/replica:0/task:
         ),
     ],
 )
-def test_an_error_of_tensorflow_while_saving_is_told_in_its_own_words(config, message, told, monkeypatch, capsys):
+def test_of_an_error_of_tensorflow_while_saving_the_reason_is_reported(config, message, told, monkeypatch, capsys):
     def write(*_):
         raise tf.errors.InternalError(None, None, message)
 

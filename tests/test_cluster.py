@@ -111,7 +111,7 @@ def test_a_pipeline_that_was_closed_or_has_failed_leaves_no_iterator(config, fol
     assert printed.split() == ["1", "0", "0"], stderr
 
 
-def test_a_gpu_that_tensorflow_cannot_use_is_one_line_with_the_cure(config, tmp_path, monkeypatch, capsys):
+def test_a_gpu_that_tensorflow_cannot_use_is_one_line_that_says_what_to_install(config, tmp_path, monkeypatch, capsys):
     (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
     monkeypatch.setattr(cluster, "NVIDIA", tmp_path / "gpus")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])

@@ -178,7 +178,10 @@ def modules() -> list[str]:
 
 
 IN_COPIES = """
-import importlib, os, sys
+import argparse, importlib, os, sys
+
+def refuse(*_):
+    raise AssertionError("it parses arguments")
 
 main = sys.modules["__main__"]
 
@@ -188,6 +191,7 @@ def imported_in_a_copy(module):
     if os.fork():
         return os.wait()
     before = dict(os.environ)
+    argparse.ArgumentParser.parse_known_args = refuse
     importlib.import_module(module)
     changes = ["environment"] * (dict(os.environ) != before)
     changes += ["__main__"] * (sys.modules["__main__"] is not main)
@@ -206,7 +210,7 @@ for module in sys.argv[2].split():
 
 
 def test_importing_any_module_first_works_and_changes_nothing(tmp_path):
-    """Neither the environment nor what the main program is; and those that can do without TensorFlow load none."""
+    """Neither the environment nor what the main program is; and it parses no arguments. Some need no TensorFlow."""
     words = [sys.executable, "-c", IN_COPIES, " ".join(WITHOUT_TENSORFLOW), " ".join(modules())]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.splitlines() == [*WITHOUT_TENSORFLOW, *modules()], done.stderr

@@ -237,10 +237,18 @@ def test_the_map_of_the_readme_is_complete():
     assert all((ROOT / name).exists() for line in last for name in line.split()) and len(last) == 2
 
 
+def slug(heading: str) -> str:
+    """The anchor of a heading on GitHub."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 @pytest.mark.parametrize("page", [*ALL, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_links_between_pages_resolve(page):
-    for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
-        assert link.startswith("https://") or (page.parent / link).exists(), link
+    for link, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text(page)):
+        target = page.parent / link if link else page
+        assert link.startswith("https://") or target.exists(), link
+        if heading and not link.startswith("https://"):
+            assert heading in map(slug, re.findall(r"^#+ (.*)$", text(target), re.M)), heading
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -390,7 +390,7 @@ def draw(text, config, rng):
 """
 
 
-def test_a_bug_in_a_drawer_of_the_project_is_not_told_as_the_users(monkeypatch):
+def test_a_bug_in_a_drawer_of_the_project_is_not_reported_as_the_users_error(monkeypatch):
     monkeypatch.setattr(styles, "GROUNDS", (lambda *_: {}["no such ground"],))
     fonts = tuple(str(path) for path in Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans.ttf"))
     with pytest.raises(KeyError, match="no such ground"):

@@ -16,7 +16,7 @@ from captcha_config import Config
 from captcha_runs import checkpoint_files, scores
 from captcha_runs.checkpoint_files import BEST
 from captcha_sets.draw import draw
-from captcha_sets.manifest import VALIDATION, read_manifest
+from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
 
 import numpy as np
 import pytest
@@ -66,9 +66,9 @@ def test_fresh_captchas_are_scored_as_if_they_were_a_split(network):
 
 def test_fresh_captchas_are_in_no_split_of_the_same_seed():
     fresh = {draw(i, captcha_evaluate.FRESH, SMALL)[1].tobytes() for i in range(200)}
-    split = {draw(i, "fresh", SMALL)[1].tobytes() for i in range(200)}
+    splits = {draw(i, split, SMALL)[1].tobytes() for split in SPLITS for i in range(200)}
     assert len(fresh) == 200
-    assert not fresh & split
+    assert not fresh & splits
 
 
 def test_fresh_captchas_are_drawn_as_those_of_the_training_were(network):
@@ -150,7 +150,7 @@ def test_without_a_checkpoint_it_says_how_to_get_one(config):
 
 
 @pytest.mark.parametrize("count", [-1, 10**9 + 1])
-def test_a_senseless_number_of_fresh_captchas_is_refused(tmp_path, count):
+def test_a_number_of_fresh_captchas_out_of_range_is_refused(tmp_path, count):
     done = run("captcha_evaluate.py", f"--fresh={count}", cwd=tmp_path)
     message = f"--fresh {count} is out of range; it must be from 0 to 1000000000"
     assert (done.returncode, done.stderr) == (2, f"captcha_evaluate.py: error: {message}\n")

@@ -74,13 +74,6 @@ def test_a_flipped_bit_in_the_pixels_of_a_png_is_found(tmp_path):
         open_image(path)
 
 
-def test_jpeg_and_png_open_whatever_their_name(tmp_path):
-    (tmp_path / "a.png").write_bytes(picture("jpeg"))
-    (tmp_path / "b.jpg").write_bytes(picture("png"))
-    assert open_image(tmp_path / "a.png").size == open_image(tmp_path / "b.jpg").size == (48, 32)
-    assert np.array_equal(open_image(tmp_path / "b.jpg"), draw(0, "own", SMALL)[1])
-
-
 def test_transparent_pixels_become_white(tmp_path):
     Image.new("RGBA", (48, 32), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("P", (48, 32)).save(tmp_path / "palette.png", transparency=0)

@@ -308,14 +308,6 @@ def test_where_case_is_ignored_labels_take_the_case_of_the_characters_that_were_
     assert texts(TRAIN, config) == ["aB", "aB", "Ba"]
 
 
-def test_ignoring_case_is_for_imports_alone(tmp_path):
-    done = run("captcha_producer.py", "--ignore_case", cwd=tmp_path)
-    assert errors(done.stderr) == [
-        "captcha_producer.py: error: --leave-out, --ignore_case, --init_from, --validation_share need --source"
-    ]
-    assert (done.returncode, files(tmp_path)) == (2, {})
-
-
 # One split after the other
 
 
@@ -351,7 +343,7 @@ def test_the_second_split_has_the_captcha_of_a_first_one_that_was_drawn(pictures
     assert captcha(manifest) == captcha(open_manifest(TRAIN, config))
 
 
-def test_a_split_that_is_imported_again_has_the_captcha_of_the_other_not_its_own(pictures, tmp_path, config):
+def test_a_split_that_is_imported_again_has_the_captcha_of_the_other_not_its_own(pictures, config):
     imported(pictures(["ab", "abc", "cccc"]), config)
     import_images(pictures(["ab", "bc"], name="wrong"), (VALIDATION,), replace(config, length=2), typed={"length"})
     again = import_images(pictures(["abc", "ccaa"], name="right"), (VALIDATION,), config)[0]

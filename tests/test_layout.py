@@ -1,7 +1,6 @@
 """Where things are, and which way imports go: from the config up to the scripts, never back."""
 
 import ast
-import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -30,23 +29,6 @@ ALSO_ALLOWED = {
     ("captcha_strength", "captcha_train"),  # so does it
 }
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
-
-IMPORT_ALL = """
-import argparse, contextlib, importlib, os, sys
-
-def refuse(*_):
-    raise AssertionError("it parses arguments")
-
-third_parties = "apache_beam", "tensorflow", "keras", "matplotlib.figure", "ai_edge_litert.interpreter"
-for name in third_parties:  # what these do to the environment is not ours
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-argparse.ArgumentParser.parse_known_args = refuse
-before = dict(os.environ)
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-    assert dict(os.environ) == before, f"{name} changes the environment"
-"""
 
 
 def modules() -> dict[str, Path]:
@@ -133,9 +115,3 @@ def test_the_scripts_and_folders_of_the_project_are_at_the_top_level():
     assert (ROOT / "captcha_predict" / "__main__.py").is_file()  # python -m captcha_predict
     for folder in ("images", "tfrecords", "save", "weights", "docs", "tests", "benchmarks", *PACKAGES):
         assert (ROOT / folder).is_dir(), folder
-
-
-def test_importing_a_module_neither_changes_the_environment_nor_parses_arguments():
-    words = [sys.executable, "-c", IMPORT_ALL, *MODULES]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]

@@ -32,13 +32,6 @@ def cut(*words: str) -> subprocess.CompletedProcess:
 
 @strace_only
 @pytest.mark.slow
-def test_power_cuts_while_labels_are_typed_and_checkpoints_are_saved_lose_nothing():
-    done = cut("--only", "labels", "checkpoints", "--count", "12")
-    assert done.returncode == 0, done.stdout
-
-
-@strace_only
-@pytest.mark.slow
 def test_power_cuts_in_every_kind_of_save_lose_nothing():
     done = cut("--count", "20")
     assert done.returncode == 0, done.stdout

@@ -7,8 +7,6 @@ from pathlib import Path
 import captcha_evaluate
 import captcha_model
 import captcha_train
-from captcha_cli import UserError
-from captcha_config import Config
 from captcha_runs import checkpoint_files, checkpoints, log
 
 import keras
@@ -65,8 +63,3 @@ def test_layers_compute_in_it_and_weights_and_logits_are_float32(config, precisi
     assert {weights.dtype for weights in model.trainable_variables} == {"float32"}
     assert model.outputs[0].dtype == "float32"
     assert keras.config.dtype_policy() == before
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(UserError, match="precision: 'float8' must be one of float32, bfloat16, float16"):
-        Config(precision="float8")

@@ -187,7 +187,7 @@ def test_without_images_only_the_records_are_written(tmp_path):
     assert not list((tmp_path / "images").rglob("*.png"))
 
 
-def test_without_images_those_of_the_same_sets_earlier_split_are_removed(folder, config):
+def test_without_images_the_pictures_of_the_replaced_split_are_removed(folder, config):
     write_sheet("train", config)
     produce("train", replace(config, seed=2, train_count=10), images=False)
     assert not [name for name in files(folder / "images") if "train" in name]
@@ -578,7 +578,7 @@ def test_characters_that_begin_with_a_dash_are_read_as_the_advised_command_has_t
     assert "--characters=-+0123" in shlex.split(make_command("validation", config))
 
 
-def test_the_advised_command_is_the_producers_own_for_the_folders_of_the_trainer(here, folder):
+def test_the_advised_command_is_the_producers_own_for_the_folders_of_the_trainer(here):
     config = replace(here, tfrecords_dir="o'ther", images_dir="pictures", characters="0 '\"1".replace(" ", ""))
     words = shlex.split(make_command("validation", config))
     assert words[words.index("--tfrecords_dir") + 1] == "o'ther"

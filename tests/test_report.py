@@ -13,7 +13,7 @@ from captcha_predict import MODELS
 from captcha_runs import log, transfer
 
 import pytest
-from conftest import SCREENSHOTS, SMALL, TRAINING, browser_only, in_folder, opened, options, run
+from conftest import SCREENSHOTS, SMALL, browser_only, in_folder, opened, run
 
 SECTIONS = [
     "By position and by character", "Confusions", "Calibration: can the confidence be trusted?",
@@ -74,6 +74,7 @@ def test_all_of_it_is_there(report):
     text = report[0].read_text(encoding="utf-8")
     assert [heading for heading in SECTIONS if heading not in text] == []
     assert text.count("<svg") == 3
+    assert "By length" not in text  # all have the same
     assert "viewport" in text and "light dark" in text
     assert text.count("<figure>") >= 20
 
@@ -133,11 +134,9 @@ def test_the_report_can_be_read_on_a_phone_and_in_the_dark(browser, report, sche
 
 @browser_only
 @pytest.mark.slow
-def test_tensorboard_shows_the_curves_of_a_real_run(browser, folder):
-    done = run("captcha_train.py", *options(TRAINING), cwd=folder)
-    assert done.returncode == 0, done.stderr
+def test_tensorboard_shows_the_curves_of_a_real_run(browser, trained):
     words = [sys.executable, "-m", "tensorboard.main", "--logdir", "save", "--port", "0", "--host", "127.0.0.1"]
-    server = subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(words, cwd=trained, stderr=subprocess.PIPE, text=True)
     try:
         address = next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
         page, complaints = opened(browser, f"{address}#timeseries", viewport={"width": 1400, "height": 1600})

@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory):
     return folder, done
 
 
-def test_a_line_comes_as_each_cell_ends(undisturbed):
+def test_there_is_a_line_for_each_cell(undisturbed):
     _, done = undisturbed
     lines = [line for line in done.stdout.splitlines() if re.match(r"\d of 4  noise_dots", line)]
     assert [line[0] for line in lines] == list("1234")

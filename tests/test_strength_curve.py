@@ -359,7 +359,7 @@ NO_PEOPLE = [
 
 
 @pytest.mark.parametrize("text", NO_PEOPLE)
-def test_a_file_of_people_that_is_none_is_refused(tmp_path, text):
+def test_an_invalid_file_of_human_results_is_refused(tmp_path, text):
     path = tmp_path / "human.json"
     path.write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match=r"human\.json"):

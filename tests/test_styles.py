@@ -26,7 +26,7 @@ STYLES = Config(
 )
 
 
-def test_every_captcha_has_one_of_the_sizes_and_is_resized_to_the_config_s():
+def test_every_captcha_has_one_of_the_sizes_and_is_resized_to_that_of_the_config():
     sizes = {styles.draw("aB3", STYLES, random.Random(i)).size for i in range(40)}
     assert sizes == {(90, 30), (160, 60), (300, 80)}
     assert draw(0, "train", STYLES)[1].size == (STYLES.width, STYLES.height)

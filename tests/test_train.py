@@ -37,7 +37,7 @@ def finished(drawn, tmp_path_factory):
 
 
 def test_it_learns(config):
-    """Noughts and ones: far better than chance on captchas it never saw, after a few seconds of real steps."""
+    """Zeros and ones: far better than chance on captchas it never saw, after a few seconds of real steps."""
     easy = replace(config, characters="01", length=1, width=32, channels=(8, 16), max_steps=300, save_every=300)
     easy = replace(easy, eval_every=300, train_count=400, validation_count=100)
     for split in ("train", "validation"):

@@ -183,7 +183,7 @@ def test_settings_of_the_network_are_taken_over_and_need_not_be_typed(config, fo
     assert captcha_train.train(replace(like, max_steps=1)) == 0
 
 
-def test_a_typed_count_freely_stays(config):
+def test_count_freely_stays_where_it_was_typed(config):
     like = transfer.like_network(replace(config, init_from="digits", count_freely=True), ("count_freely",))
     assert like.count_freely
 

@@ -35,8 +35,8 @@ def test_it_says_how_many_labels_there_are():
     assert in_words(1.0, held_out, 300, SMALL).endswith("more labels would help (you have 300)")
 
 
-def test_a_network_that_memorized_wrong_labels_is_told_so(tmp_path, capsys):
-    """Labels that have nothing to do with the images can be learnt, but not foretold."""
+def test_a_network_that_memorized_wrong_labels_is_reported_as_memorizing(tmp_path, capsys):
+    """Labels that have nothing to do with the images can be learnt, but not predicted."""
     source = tmp_path / "mine"
     source.mkdir()
     for i in range(40):

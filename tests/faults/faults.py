@@ -295,8 +295,8 @@ class Faults:
         damaged = save / f"ckpt-12{what}"
         before = damaged.read_bytes()
         how(damaged, rng)
-        if damaged.exists() and damaged.read_bytes() == before:
-            return "recovered"
+        if damaged.exists() and damaged.read_bytes() == before:  # nothing was damaged
+            return self.outcome(work)
         for file in save.glob("best-12.*"):
             file.unlink()  # it would be as good
         if self.weights(work)["step"] == 12:
@@ -316,8 +316,8 @@ class Faults:
         path = work.pixels(rng.choice(SPLITS)).with_suffix(what)
         before = path.read_bytes()
         how(path, rng)
-        if path.exists() and path.read_bytes() == before:
-            return "recovered"
+        if path.exists() and path.read_bytes() == before:  # nothing was damaged
+            return self.outcome(work)
         status = finish(work.train())
         if status == 2:
             lines = [line for line in work.said().splitlines() if "error: " in line]
@@ -329,7 +329,7 @@ class Faults:
 
     def damaged_set(self, work: Work, rng: random.Random, how: Callable) -> str:
         how(rng.choice(sorted((work.folder / "tfrecords").glob("*.tfrecord"))), rng)
-        return self.refused(work, work.train) if work.state() != self.sets else "recovered"
+        return self.refused(work, work.train) if work.state() != self.sets else self.outcome(work)
 
     def damaged_set_after_a_check(self, work: Work, rng: random.Random) -> str:
         """Bits that flip in a file that was checked before: its time and size do not tell."""
@@ -383,7 +383,7 @@ class Faults:
     def changed_config(self, work: Work, rng: random.Random) -> str:
         finish(work.train(before=lambda: kill_before_call(rng.randrange(60, 150))))  # in the middle of it
         if not work.saved():
-            return "recovered"
+            return self.outcome(work)
         checkpoint_files.sweep(work.folder / "save")  # as the next run does before it refuses
         changes = {"max_steps": 20, "learning_rate": 0.001, "seed": 2, "channels": (4, 9), "batch_size": 17, "shift": 1,
                    "label_smoothing": 0.2, "weight_decay": 0.1, "warmup_steps": 3}  # fmt: skip
