@@ -89,9 +89,8 @@ models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
 	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
-	for steps in 10000 20000; do \
-		$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps $$steps --learning_rate 0.004 --init_from save/o0 || exit 1; \
-	done
+	test -e save/capitals/model.tflite || $(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --learning_rate 0.004 --init_from save/o0 --max_steps 10000
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --learning_rate 0.004 --init_from save/o0 --max_steps 20000
 	$(DRAW) --tfrecords_dir tfrecords/letters --train_count 200000 --validation_count 5000 $(LETTERS) $(MIXED) $(SIZES) 100x60 100x60 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 $(FULL_SIZE)
 	for name in digits capitals letters; do \

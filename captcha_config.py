@@ -231,8 +231,10 @@ class Config:
 
     def experiment(self) -> dict[str, Any]:
         """The fields that decide the weights."""
-        fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields if not field.metadata["free"]}
+        names = [field.name for field in dataclasses.fields(self) if not field.metadata["free"]]
+        if self.on_the_fly:
+            names.append("oversample_characters")  # it concerns only training captchas, of which there is no set
+        return {name: getattr(self, name) for name in names}
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

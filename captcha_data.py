@@ -2,7 +2,7 @@
 
 records = open_pixels(manifest, config)         a split: checked, decoded once, mapped from the disk
 training_batches(records, first_step, config)   shuffled and augmented; (seed, step) alone decide a batch
-on_the_fly_batches(manifest, first_step, ...)   the same, of captchas drawn on demand
+on_the_fly_batches(first_step, config, ...)     the same, of captchas drawn on demand
 evaluation_batches(records, batch_size)         every image once
 iterate(strategy, dataset_of)                   batches for every device of a machine
 """
@@ -111,8 +111,22 @@ def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Conf
     )
 
 
+def check_drawable(manifest: dict, config: Config) -> None:
+    """Raise UserError if captchas like those of a split cannot be drawn on demand, the same whenever it is done."""
+    if manifest["source"] is not None:
+        raise UserError(
+            f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, which cannot be drawn;"
+            " leave out --on_the_fly"
+        )
+    if not manifest["repeatable"]:
+        raise UserError(
+            f"on_the_fly: {config.drawer} is not deterministic, so a stopped run could not be resumed;"
+            " leave out --on_the_fly"
+        )
+    check_drawing(config)
+
+
 def on_the_fly_batches(
-    manifest: dict,
     first_step: int,
     config: Config,
     part: tf.distribute.InputContext | None = None,
@@ -124,24 +138,10 @@ def on_the_fly_batches(
     machine draws its own part of a batch.
 
     Args:
-      manifest: of a split of captchas like the config's.
       part, raised: as in training_batches.
-    Raises:
-      UserError: the split's images were imported; the characters cannot be drawn; or the drawer is not repeatable.
     """
-    if manifest["source"] is not None:
-        raise UserError(
-            f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, which cannot be drawn;"
-            " leave out --on_the_fly"
-        )
-    if not manifest["repeatable"]:
-        raise UserError(
-            f"on_the_fly: {config.drawer} is not deterministic, so a stopped run could not be resumed;"
-            " leave out --on_the_fly"
-        )
     part = part or tf.distribute.InputContext()
     size = config.batch_size // part.num_replicas_in_sync
-    check_drawing(config)
     mine = range(first_step * config.batch_size + part.input_pipeline_id, sys.maxsize, part.num_input_pipelines)
     images = tf.TensorSpec([size, config.height, config.width, 3], tf.uint8)
     labels = tf.TensorSpec([size, config.length], tf.int32)

@@ -25,7 +25,7 @@ from captcha_config import Config
 from captcha_predict import FORMAT
 from captcha_runs import checkpoint_files, checkpoints, log, metrics
 from captcha_runs.formats import FORMATS
-from captcha_sets.files import lock, make_folder, staging, sync
+from captcha_sets.files import lock, make_folder, reason, staging, sync
 from captcha_sets.labelled import labelled_images, png_files
 from captcha_sets.manifest import CAPTCHA_FIELDS, VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
@@ -64,7 +64,8 @@ def export(
       What was written, in order.
     Raises:
       UserError: there is no checkpoint; the validation split does not fit it; an image in calibrate_on cannot be used;
-        a package is missing; or an export does not predict what the checkpoint predicts, and is not kept.
+        `to` holds another run; a package is missing; a file cannot be written; or an export does not predict what the
+        checkpoint predicts, and is not kept.
     """
     metadata, trained = checkpoints.best(config, [*FOLDERS, *CHANGEABLE.intersection(typed)])
     metadata["config"] |= {name: getattr(trained, name) for name in CHANGEABLE}
@@ -78,6 +79,9 @@ def export(
     description = _describe(metadata, trained)
 
     folder = Path(to or config.save_dir)
+    elsewhere = folder.resolve() != Path(config.save_dir).resolve()
+    if elsewhere and any(folder.glob(f"{checkpoint_files.LATEST}-*")):
+        raise UserError(f"{folder}: holds the checkpoints of another run; export to another folder (--to)")
     make_folder(folder)
     busy = f"{folder}: another export is at work there; wait for it or stop it"
     with lock(folder, "export", busy), staging(folder / ".export") as new:
@@ -88,8 +92,10 @@ def export(
                 _compare(name, predict(new / file, images), logits, labels, trained)
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
+            except tf.errors.OpError as error:  # a full disk, say
+                raise UserError(f"{new / file}: cannot be written ({reason(error)})") from error
             _replace(new / file, folder / file)
-    if folder.resolve() != Path(config.save_dir).resolve():
+    if elsewhere:
         checkpoints.write_weights(metadata, checkpoint, folder)
         lines = Path(config.save_dir, log.LINES)
         if lines.exists():

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -208,7 +209,8 @@ def main() -> None:
     if args.json:
         write_json(args.json, found, good, args.source)
         folder = args.source if args.source.is_dir() else args.source.parent
-        print(f"{args.json}: check them: python captcha_label.py {folder} --suspects {args.json}")
+        command = shlex.join(["python", "captcha_label.py", str(folder), "--suspects", str(args.json)])
+        print(f"{args.json}: check them: {command}")
 
 
 if __name__ == "__main__":

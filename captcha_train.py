@@ -56,7 +56,7 @@ def train(config: Config, set_aside: bool = False) -> int:
     splits = (VALIDATION,) if config.on_the_fly else SPLITS
     manifests = {split: read_manifest(split, config) for split in splits}
     check_same_import([*manifests.values()], config)
-    with cluster.lost_workers_reported(), Checkpoints(config, manifests, chief, set_aside) as checkpoints:
+    with cluster.failures_explained(), Checkpoints(config, manifests, chief, set_aside) as checkpoints:
         training, validation = open_sets(config, manifests)
         plan = [config.experiment(), checkpoints.data]
         step, cycle_start = cluster.from_chief([checkpoints.step, checkpoints.cycle_start], plan, strategy)
@@ -121,7 +121,8 @@ def open_sets(config: Config, manifests: dict[str, dict]) -> tuple[Callable, np.
     """The training data, as a function (first_step, config, part, raised) → dataset, and the validation records."""
     validation = captcha_data.open_pixels(manifests[VALIDATION], config)
     if config.on_the_fly:
-        return functools.partial(captcha_data.on_the_fly_batches, manifests[VALIDATION]), validation
+        captcha_data.check_drawable(manifests[VALIDATION], config)
+        return captcha_data.on_the_fly_batches, validation
     records = captcha_data.open_pixels(manifests[TRAIN], config)
     return functools.partial(captcha_data.training_batches, records), validation
 
@@ -138,10 +139,10 @@ def build_or_restore(
         model = captcha_model.build(config)
         averaged = captcha_model.build(config)
         muon = optimizer.build(model, config, cycle_start)
-    training_state = [*model.variables, *muon.variables]
-    checkpoints.restore(averaged, training_state)
     if config.init_from and cluster.is_chief() and not step:
         transfer.start_from(config.init_from, model, config)
+    training_state = [*model.variables, *muon.variables]
+    checkpoints.restore(averaged, training_state)
     if not step:
         averaged.set_weights(model.get_weights())
     cluster.broadcast([variable.value for variable in (*averaged.variables, *training_state)], strategy)

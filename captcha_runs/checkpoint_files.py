@@ -51,6 +51,7 @@ def write(
       OSError: the folder cannot be written, or the disk is full. The earlier checkpoints are as they were.
     """
     pending, stem = folder / PENDING, f"{name}-{step}"
+    sweep(folder)
     try:
         pending.mkdir(parents=True, exist_ok=True)
         tf.train.Checkpoint(**_values(model, training)).write(str(pending / stem))

@@ -56,6 +56,7 @@ class Checkpoints:
         drawn_with = {name: value for name, value in manifests[VALIDATION].items() if name in about_set}
         self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
         self._metadata: dict | None = None
+        self._misfit = ""  # why the run that is there is to be set aside
         self.best = {"step": 0, "captcha_accuracy": 0.0, "temperature": 1.0}
         self._candidate: dict | None = None  # a better evaluation, not saved yet
         self._failure: OSError | None = None  # of the last save
@@ -105,8 +106,7 @@ class Checkpoints:
             self._metadata, self.step = metadata, metadata["step"]
             self.cycle_start = self.step if continued else metadata["cycle_start"]
         elif self._set_aside:
-            aside = checkpoint_files.set_aside(self._folder)
-            print(f"{self._folder}: the run there no longer fits ({different}); it was moved to {aside}")
+            self._misfit = different
         else:
             raise UserError(
                 f"{metadata['path'].with_suffix('')}: cannot be resumed: {different}; change that back, move this run"
@@ -116,11 +116,16 @@ class Checkpoints:
     def restore(self, model: keras.Model, training: Sequence[keras.Variable]) -> None:
         """Read the checkpoint to resume from, where there is one. Later saves are of the same variables.
 
+        A run that does not fit is set aside only now, when nothing else can be in the way of the new one.
+
         Args:
           model: the network to evaluate and export.
           training: the variables that are needed, beside it, to continue training.
         """
         self._model, self._training = model, training
+        if self._misfit:
+            aside = checkpoint_files.set_aside(self._folder)
+            print(f"{self._folder}: the run there no longer fits ({self._misfit}); it was moved to {aside}")
         if not self._metadata:
             return
         checkpoint_files.restore(self._metadata, model, training)
@@ -197,7 +202,8 @@ def newest(folder: Path, *names: str) -> dict | None:
 
 def _changed(saved: dict, ours: dict) -> list[str]:
     """One text for each setting that differs from the one that was saved."""
-    return [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in ours if ours[name] != saved[name]]
+    both = [name for name in ours if name in saved]
+    return [f"{name} is {ours[name]!r}, was {saved[name]!r}" for name in both if ours[name] != saved[name]]
 
 
 def _changed_splits(saved: dict, ours: dict) -> list[str]:

@@ -4,7 +4,7 @@ strategy = choose_strategy(config)              what there is; TF_CONFIG names s
 is_chief()                                      whether this is the machine that saves and reports
 numbers = from_chief(numbers, plan, strategy)   the chief's numbers; refuses machines with another plan
 broadcast(variables, strategy)                  the chief's values, on all machines
-with lost_workers_reported():                   one line where another machine is gone
+with failures_explained():                      one line where memory is short, or another machine is gone
 with stop_signals(strategy) as stop_requested:  whether any machine was told to stop
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.form import misfit
+from captcha_sets.files import reason
 
 import tensorflow as tf
 
@@ -44,7 +45,7 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
     {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}. This waits for all of them.
 
     Raises:
-      UserError: TF_CONFIG makes no sense, or the batch cannot be spread.
+      UserError: TF_CONFIG makes no sense; the batch cannot be spread; or a setting is for one device only.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others
@@ -61,6 +62,8 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
         raise UserError(f"batch_size: {config.batch_size} cannot be spread evenly over {replicas} devices")
     if config.xla and replicas > 1:
         raise UserError(f"xla: compiles for one device, and there are {replicas}; leave it out (--no-xla)")
+    if config.precision == "float16" and replicas > 1:  # Keras takes one device's word on whether a step overflowed
+        raise UserError(f"precision: float16 is for one device, and there are {replicas}; use bfloat16")
     return strategy
 
 
@@ -82,8 +85,8 @@ def _several_machines() -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError, TypeError, IndexError, tf.errors.OpError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"TF_CONFIG: {reason}; it is {os.environ['TF_CONFIG']}") from error
+        why = str(error).partition("\n")[0]
+        raise UserError(f"TF_CONFIG: {why}; it is {os.environ['TF_CONFIG']}") from error
 
 
 def _warn_of_unused_gpu() -> None:
@@ -195,10 +198,12 @@ def stop_signals(strategy: tf.distribute.Strategy) -> Iterator[Callable[[], int]
 
 
 @contextlib.contextmanager
-def lost_workers_reported() -> Iterator[None]:
-    """Raise UserError where what is done inside fails because another machine of the job has gone."""
+def failures_explained() -> Iterator[None]:
+    """Raise UserError where what is done inside fails because of too little memory or a machine that has gone."""
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(f"out of memory ({reason(error)}); use a smaller --batch_size") from error
     except LOST as error:
         if machines() == 1:
             raise

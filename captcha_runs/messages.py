@@ -1,5 +1,7 @@
 """What the trainer says at its start and at its end, and a picture of what the network misread."""
 
+import shlex
+
 import captcha_model
 from captcha_config import Config
 from captcha_predict.decode import decode, probabilities, text_of
@@ -32,18 +34,19 @@ def introduction(config: Config, manifests: dict, model: keras.Model, devices: s
 
 def summary(config: Config, step: int, seconds: float, best: dict, manifest: dict) -> str:
     """The result, and what one may want to do next."""
-    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {config.tfrecords_dir}"
+    save_dir, sets, images = map(shlex.quote, (config.save_dir, config.tfrecords_dir, config.images_dir))
+    captchas = "--fresh 20000" if manifest["source"] is None else f"--tfrecords_dir {sets}"
     if not is_own(config.drawer) and manifest["source"] is None:
         captchas += f" --drawer {config.drawer}"
     rows = [
         ("steps", f"{step}, in {seconds:.0f} s of training"),
         ("best", f"{best['captcha_accuracy']:.2%} of the validation captchas, at step {best['step']}"),
         ("saved", f"{config.save_dir}/{BEST}-{best['step']}"),
-        ("next", f"python captcha_evaluate.py --save_dir {config.save_dir} {captchas}"),
+        ("next", f"python captcha_evaluate.py --save_dir {save_dir} {captchas}"),
     ]
     if belongs(VALIDATION, config):
-        rows.append(("", f"python -m captcha_predict {config.images_dir}/{VALIDATION} --model {config.save_dir}"))
-    rows.append(("", f"tensorboard --logdir {config.save_dir}"))
+        rows.append(("", f"python -m captcha_predict {images}/{VALIDATION} --model {save_dir}"))
+    rows.append(("", f"tensorboard --logdir {save_dir}"))
     return "\n".join(f"{name:<5}  {text}" for name, text in rows)
 
 

@@ -92,7 +92,7 @@ class Cycle(keras.optimizers.schedules.LearningRateSchedule):
         )
 
     def __call__(self, step: KerasTensor) -> KerasTensor:
-        return self._cosine(step - self._start)
+        return self._cosine(ops.maximum(step - self._start, 0))  # a step that overflowed does not count
 
 
 def build(model: keras.Model, config: Config, cycle_start: int = 0) -> keras.Optimizer:

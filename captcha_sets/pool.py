@@ -108,7 +108,8 @@ def _worker() -> Iterator[Callable]:
 
 def serve() -> None:
     """Draw the chunks that come from standard input until it ends. Runs in the processes that _worker starts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    for number in (signal.SIGINT, signal.SIGTERM):  # these may reach the whole group; the parent ends its workers
+        signal.signal(number, signal.SIG_IGN)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what a drawer, or a program that it starts, reads
     os.dup2(2, 1)  # and prints

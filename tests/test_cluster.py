@@ -75,10 +75,18 @@ def test_a_batch_that_cannot_be_spread_evenly_is_refused(config):
     assert process.returncode == 2
 
 
-def test_xla_is_for_one_device(config):
-    process = Process(train_on, 2, replace(config, xla=True), cwd=Path(config.tfrecords_dir))
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"xla": True}, "xla: compiles for one device, and there are 2; leave it out (--no-xla)"),
+        ({"precision": "float16"}, "precision: float16 is for one device, and there are 2; use bfloat16"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_some_settings_are_for_one_device(config, setting, message):
+    process = Process(train_on, 2, replace(config, **setting), cwd=Path(config.tfrecords_dir))
     _, stderr = process.communicate()
-    assert "error: xla: compiles for one device, and there are 2; leave it out (--no-xla)" in stderr
+    assert f"error: {message}" in stderr
     assert process.returncode == 2
 
 
@@ -309,13 +317,19 @@ def test_an_error_in_the_data_pipeline_of_one_machine_is_raised_as_it_was(config
 )
 def test_a_lost_machine_is_told_from_a_bug_by_the_kind_of_error(error, is_loss, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tasks(2)[0]["TF_CONFIG"])
-    with pytest.raises(UserError if is_loss else type(error)), cluster.lost_workers_reported():
+    with pytest.raises(UserError if is_loss else type(error)), cluster.failures_explained():
+        raise error
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_one_line():
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[65536,64,128,16]")
+    with pytest.raises(UserError, match=r"^out of memory \(OOM when .*\); use a smaller"), cluster.failures_explained():
         raise error
 
 
 def test_a_single_machine_has_no_other_to_lose():
     error = tf.errors.UnavailableError(None, None, "Socket closed")
-    with pytest.raises(tf.errors.UnavailableError), cluster.lost_workers_reported():
+    with pytest.raises(tf.errors.UnavailableError), cluster.failures_explained():
         raise error
 
 

@@ -207,7 +207,7 @@ def test_captchas_that_are_not_drawn_alike_again_are_not_drawn_on_the_fly(with_d
     config = in_folder(tmp_path, with_drawer(SECRETS, validation_count=5))
     manifest = produce(VALIDATION, config)
     with pytest.raises(UserError) as caught:
-        captcha_data.on_the_fly_batches(manifest, 0, config)
+        captcha_data.check_drawable(manifest, config)
     assert str(caught.value) == (
         f"on_the_fly: {config.drawer} is not deterministic, so a stopped run could not be resumed;"
         " leave out --on_the_fly"
@@ -216,8 +216,8 @@ def test_captchas_that_are_not_drawn_alike_again_are_not_drawn_on_the_fly(with_d
 
 def test_captchas_that_are_drawn_alike_again_are_drawn_on_the_fly(with_drawer, tmp_path):
     config = in_folder(tmp_path, with_drawer(GLOBALS, validation_count=5, batch_size=8))
-    manifest = produce(VALIDATION, config)
-    images, labels = next(captcha_data.on_the_fly_batches(manifest, 0, config).as_numpy_iterator())
+    produce(VALIDATION, config)
+    images, labels = next(captcha_data.on_the_fly_batches(0, config).as_numpy_iterator())
     for i in range(8):
         text, image = draw(i, "train", config)
         assert "".join(config.characters[label] for label in labels[i]) == text

@@ -148,6 +148,14 @@ def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them
     assert log.read(other) == log.read(trained / "save")
 
 
+def test_another_run_is_not_overwritten(trained):
+    shutil.copytree(trained / "save", trained / "other")
+    before = files(trained / "other")
+    with pytest.raises(UserError, match="other: holds the checkpoints of another run; export to another folder"):
+        captcha_export.export(in_folder(trained), to=trained / "other")
+    assert files(trained / "other") == before
+
+
 def test_the_confidence_is_right_for_the_labelled_images_that_are_named(trained):
     """Here three quarters of the labels are wrong, so that hardly a prediction is correct."""
     config, images = in_folder(trained), trained / "labelled"

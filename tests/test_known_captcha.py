@@ -3,6 +3,7 @@
 `checkout` is a copy of the project whose captcha_config.py has small defaults, so that nothing needs to be typed.
 """
 
+import contextlib
 import re
 import runpy
 import shlex
@@ -10,11 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import captcha_evaluate
 import captcha_export
+import captcha_train
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_runs import checkpoint_files
@@ -469,9 +472,14 @@ def test_a_network_is_not_scored_on_a_validation_split_of_another_captcha(traine
 # A run that no longer fits is set aside
 
 
-def opened(config: Config, set_aside: bool = False) -> Checkpoints:
-    """The checkpoints of a run, as the trainer opens them before it builds the network."""
-    return Checkpoints(config, {split: read_manifest(split, config) for split in SPLITS}, set_aside=set_aside)
+@contextlib.contextmanager
+def opened(config: Config, set_aside: bool = False) -> Iterator[Checkpoints]:
+    """The checkpoints of a run, as the trainer opens them; of a new run, its variables are not needed."""
+    manifests = {split: read_manifest(split, config) for split in SPLITS}
+    with Checkpoints(config, manifests, set_aside=set_aside) as checkpoints:
+        if not checkpoints.step:
+            checkpoints.restore(None, ())
+        yield checkpoints
 
 
 def slower(folder: Path) -> Config:
@@ -590,6 +598,15 @@ def test_with_set_aside_the_trainer_trains_and_both_runs_can_be_scored(trained):
         done = run("captcha_evaluate.py", "--save_dir", folder, cwd=trained)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{folder}/best-")
+
+
+def test_a_run_is_not_set_aside_for_one_that_cannot_start(trained):
+    before = files(trained / "save")
+    next((trained / "tfrecords").glob("train-*.tfrecord")).unlink()
+    (trained / "tfrecords" / ".train.pixels.npy").unlink()
+    with pytest.raises(UserError, match="the shard is missing"):
+        captcha_train.train(slower(trained), set_aside=True)
+    assert files(trained / "save") == before
 
 
 def set_aside_killed_before(call: int, config: Config) -> None:

@@ -237,8 +237,7 @@ def test_a_record_that_is_too_short_or_too_long_is_refused(text):
 
 
 def test_captchas_drawn_on_the_fly_have_all_lengths():
-    manifest = {"split": VALIDATION, "source": None, "repeatable": True}
-    _, labels = next(captcha_data.on_the_fly_batches(manifest, 0, VARYING).as_numpy_iterator())
+    _, labels = next(captcha_data.on_the_fly_batches(0, VARYING).as_numpy_iterator())
     texts = ["".join([*VARYING.characters, ""][label] for label in row) for row in labels]
     assert texts == [draw(i, "train", VARYING)[0] for i in range(16)]
     assert {len(text) for text in texts} == {2, 3, 4}

@@ -21,13 +21,11 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, TRAINING, checkpoint_values, errors, in_folder, options, run, start, wait_for
 
-MANIFEST = {"split": "validation", "source": None, "repeatable": True}
-
 
 def batches(steps: int, first_step: int = 0, config: Config = SMALL, **part: int) -> list:
     """Pairs of arrays: images and labels."""
     part = tf.distribute.InputContext(**part)
-    return list(captcha_data.on_the_fly_batches(MANIFEST, first_step, config, part).take(steps).as_numpy_iterator())
+    return list(captcha_data.on_the_fly_batches(first_step, config, part).take(steps).as_numpy_iterator())
 
 
 def test_a_step_gets_the_next_captchas_of_the_training_split():
@@ -59,9 +57,9 @@ def test_machines_draw_a_batch_between_them():
 
 def test_they_are_drawn_as_the_validation_split_was(config):
     other = replace(config, font_sizes=(14,), noise_curves=3)
-    manifest = produce("validation", other)
+    produce("validation", other)
     like = like_sets(Config(tfrecords_dir=config.tfrecords_dir, batch_size=16), ("tfrecords_dir", "batch_size"))
-    images, _ = next(captcha_data.on_the_fly_batches(manifest, 0, like).as_numpy_iterator())
+    images, _ = next(captcha_data.on_the_fly_batches(0, like).as_numpy_iterator())
     expected = grey(np.asarray(draw(0, "train", other)[1])[None])
     assert np.array_equal(images[:1], expected)
 
@@ -77,8 +75,7 @@ main = sys.modules["__main__"]
 import captcha_data
 from captcha_config import Config
 
-manifest = {"split": "validation", "source": None, "repeatable": True}
-batches = captcha_data.on_the_fly_batches(manifest, 0, Config(workers=2))
+batches = captcha_data.on_the_fly_batches(0, Config(workers=2))
 for images, labels in batches.take(2):
     print(images.shape)
     for tasks in Path("/proc/self/task").glob("*/children"):

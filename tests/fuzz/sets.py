@@ -12,7 +12,7 @@ from pathlib import Path
 
 import captcha_predict
 from captcha_config import Config
-from captcha_data import on_the_fly_batches
+from captcha_data import check_drawable
 from captcha_producer import splits_to_draw
 from captcha_runs import recipe
 from captcha_sets.draw import TRAIN, draw
@@ -100,7 +100,7 @@ def manifest(work: Path, mutator: Mutator) -> None:
     if mutator.choice((True, False)):
         found = read_manifest(VALIDATION, CONFIG)
         list(arrays(examples(found, CONFIG), 10, CONFIG))
-    on_the_fly_batches(found, 0, replace(like, batch_size=4))
+    check_drawable(found, like)
     show(VALIDATION, like)
 
 
