@@ -24,7 +24,7 @@ def option(default: Any, about: str, low: float | None = None, high: float | Non
     """A field: its default, its meaning (with the unit), and the smallest and largest value allowed.
 
     A stopped run may continue with another value of a `free` field: it does not affect the weights, or only through the
-    sets, which are compared by their content.
+    sets, which are compared by their content (see `experiment` for an exception).
     """
     if low is not None:
         about += f" ({low} to {high})"

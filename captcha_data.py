@@ -22,7 +22,7 @@ from captcha_sets.pool import draw_many
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["evaluation_batches", "iterate", "on_the_fly_batches", "open_pixels", "training_batches"]
+__all__ = ["check_drawable", "evaluation_batches", "iterate", "on_the_fly_batches", "open_pixels", "training_batches"]
 
 SHUFFLE_ROUNDS = 12  # of TensorFlow's index shuffle; its default of 4 leaves runs of neighbours where seeds are small
 
@@ -112,7 +112,7 @@ def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Conf
 
 
 def check_drawable(manifest: dict, config: Config) -> None:
-    """Raise UserError if captchas like those of a split cannot be drawn on demand, the same whenever it is done."""
+    """Raise UserError if captchas like those of a split cannot be drawn on demand, or not reproducibly."""
     if manifest["source"] is not None:
         raise UserError(
             f"on_the_fly: the {manifest['split']} split was imported from {manifest['source']}, which cannot be drawn;"

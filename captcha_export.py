@@ -11,7 +11,7 @@ characters, the length, the size. Each is compared with the checkpoint on valida
 import argparse
 import itertools
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
@@ -67,6 +67,10 @@ def export(
         `to` holds another run; a package is missing; a file cannot be written; or an export does not predict what the
         checkpoint predicts, and is not kept.
     """
+    folder = Path(to or config.save_dir)
+    elsewhere = folder.resolve() != Path(config.save_dir).resolve()
+    if elsewhere and any(folder.glob(f"{checkpoint_files.LATEST}-*")):
+        raise UserError(f"{folder}: holds the checkpoints of another run; export to another folder (--to)")
     metadata, trained = checkpoints.best(config, [*FOLDERS, *CHANGEABLE.intersection(typed)])
     metadata["config"] |= {name: getattr(trained, name) for name in CHANGEABLE}
     checkpoint = captcha_model.build(trained, channels=3)
@@ -78,22 +82,16 @@ def export(
     logits = checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0) / metadata["best"]["temperature"]
     description = _describe(metadata, trained)
 
-    folder = Path(to or config.save_dir)
-    elsewhere = folder.resolve() != Path(config.save_dir).resolve()
-    if elsewhere and any(folder.glob(f"{checkpoint_files.LATEST}-*")):
-        raise UserError(f"{folder}: holds the checkpoints of another run; export to another folder (--to)")
     make_folder(folder)
     busy = f"{folder}: another export is at work there; wait for it or stop it"
     with lock(folder, "export", busy), staging(folder / ".export") as new:
         for name in formats:
             file, write, predict = FORMATS[name]
             try:
-                write(model, new / file, description, images)
+                _write(write, model, new / file, description, images)
                 _compare(name, predict(new / file, images), logits, labels, trained)
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
-            except tf.errors.OpError as error:  # a full disk, say
-                raise UserError(f"{new / file}: cannot be written ({reason(error)})") from error
             _replace(new / file, folder / file)
     if elsewhere:
         checkpoints.write_weights(metadata, checkpoint, folder)
@@ -101,6 +99,13 @@ def export(
         if lines.exists():
             shutil.copy(lines, folder)
     return [folder / FORMATS[name][0] for name in formats]
+
+
+def _write(write: Callable, model: keras.Model, path: Path, *more: object) -> None:
+    try:
+        write(model, path, *more)
+    except tf.errors.OpError as error:  # a full disk, say
+        raise UserError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 def _temperature(checkpoint: keras.Model, config: Config, source: Path) -> float:

@@ -119,9 +119,10 @@ def train(config: Config, set_aside: bool = False) -> int:
 
 def open_sets(config: Config, manifests: dict[str, dict]) -> tuple[Callable, np.memmap]:
     """The training data, as a function (first_step, config, part, raised) → dataset, and the validation records."""
-    validation = captcha_data.open_pixels(manifests[VALIDATION], config)
     if config.on_the_fly:
         captcha_data.check_drawable(manifests[VALIDATION], config)
+    validation = captcha_data.open_pixels(manifests[VALIDATION], config)
+    if config.on_the_fly:
         return captcha_data.on_the_fly_batches, validation
     records = captcha_data.open_pixels(manifests[TRAIN], config)
     return functools.partial(captcha_data.training_batches, records), validation

@@ -107,7 +107,7 @@ def train(folder: Path, count: int, steps: int, workers: int) -> tuple[float, fl
     """
     save = folder / f"save-{count}-{workers}"
     words = [sys.executable, ROOT / "captcha_train.py", "--tfrecords_dir", folder / str(count), "--save_dir", save]
-    words += ["--max_steps", steps, "--eval_every", steps, "--save_every", max(1, steps // 2), "--warmup_steps", 2]
+    words += ["--max_steps", steps, "--eval_every", steps, "--save_every", (steps + 1) // 2, "--warmup_steps", 2]
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(workers)]
     environment = dict(os.environ)
     processes = []

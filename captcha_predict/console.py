@@ -54,7 +54,7 @@ def run(main: Callable[[], int | None]) -> None:
     status 130. Any other exception is a bug, and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files are removed
-    if sys.stdout.errors == "strict":
+    if sys.stdout and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     try:
         sys.exit(main())

@@ -116,7 +116,7 @@ class Checkpoints:
     def restore(self, model: keras.Model, training: Sequence[keras.Variable]) -> None:
         """Read the checkpoint to resume from, where there is one. Later saves are of the same variables.
 
-        A run that does not fit is set aside only now, when nothing else can be in the way of the new one.
+        A run that does not fit is set aside only now: the sets are open, and the new network is built.
 
         Args:
           model: the network to evaluate and export.

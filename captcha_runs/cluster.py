@@ -203,6 +203,8 @@ def failures_explained() -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        if "OOM" not in error.message:  # a full disk is of the same kind
+            raise
         raise UserError(f"out of memory ({reason(error)}); use a smaller --batch_size") from error
     except LOST as error:
         if machines() == 1:

@@ -42,12 +42,12 @@ def import_images(
         drawing.produce.
       OSError: as in drawing.produce.
     """
+    if not _is_utf8(str(source)):
+        raise UserError(f"{source}: its name is not UTF-8, as it must be for a manifest; rename it")
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     others = [split for split in SPLITS if split not in splits and set_exists(split, config)]
     if others:
         config, insisted = like_sets(config, insisted, others), CAPTCHA_FIELDS
-    if not str(source).isprintable():
-        raise UserError(f"{source}: a manifest cannot hold this name; rename it")
     good, problems = labelled_images(source, config, insisted, ignore_case)
     _check_usable(source, good, [] if leave_out else problems)
     config = fitted(good, config, insisted)
@@ -70,6 +70,13 @@ def import_images(
         about = {"images": images, "typed": insisted, "origin": origin | {"sizes": sizes}}
         manifests.append(write_split(files, len(part), split, config, **about))
     return manifests
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # Python stands for such bytes with surrogates
+        return False
 
 
 def _identity(parts: dict[str, list[LabelledImage]]) -> str:

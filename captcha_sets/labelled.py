@@ -75,7 +75,7 @@ def _labels(source: Path) -> Iterator[tuple[Path, str]]:
     """(path, label) of each image, whether it can be read or not."""
     if source.is_dir():
         if (source / LABELS).exists():
-            raise UserError(f"{source}: holds {LABELS}; name {source / LABELS}, or move it away to use the file names")
+            raise UserError(f"{source}: has a {LABELS}; use {source / LABELS} as the source, or move that file away")
         for path in images_in(source):
             yield path, unquote(path.stem.rpartition("_")[2])
     elif source.suffix.lower() == ".csv" and source.is_file():

@@ -136,8 +136,9 @@ def like_sets(config: Config, typed: Collection[str], splits: Collection[str] = 
                 names = [name for name, default in manifest["typed"].items() if default == now[name]]
             names = [name for name in names if name not in typed and NEEDS.get(name) not in typed]
             taken = _taken(manifest, names)
-            if manifest["source"] is not None:
-                taken["oversample_characters"] = ""  # only drawn captchas can have more of some
+            characters = taken.get("characters", config.characters)
+            if not set(config.oversample_characters) < set(characters):  # those of captcha_config.py, for drawn ones
+                taken.setdefault("oversample_characters", "")
             config = dataclasses.replace(config, **taken)
     return config
 
@@ -177,9 +178,9 @@ def read_manifest(split: str, config: Config) -> dict:
 
 
 def check_same_import(manifests: Sequence[dict], config: Config) -> None:
-    """Raise UserError where one import divided its images into both splits, and only one of them is there.
+    """Raise UserError where two imports divided their images into both splits, and one split is left of each.
 
-    That import was stopped. The other split is of an earlier one: images may be in both.
+    The later import was stopped between its splits. Images may be in both.
     """
     imports = {manifest.get("import") for manifest in manifests if len(manifest.get("splits", ())) > 1}
     if len(imports) > 1:
@@ -228,7 +229,8 @@ def open_manifest(split: str, config: Config) -> dict:
         manifest = verified(read_text(path))
     except tf.errors.NotFoundError as error:
         where = path if "://" in path else os.path.abspath(path)
-        raise UserError(f"{where}: there is no such set; draw it: {make_command(split, config)}") from error
+        how = _command_of_other_split(split, config) or f"draw it: {make_command(split, config)}"
+        raise UserError(f"{where}: there is no such set; {how}") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error
     except ValueError as error:
@@ -244,6 +246,15 @@ def open_manifest(split: str, config: Config) -> dict:
         again = make_command(split, config, {})
         raise UserError(f"{path}: does not describe a set ({error}); make the set again: {again}") from error
     return manifest
+
+
+def _command_of_other_split(split: str, config: Config) -> str:
+    """Where an import of both splits was stopped before this one: what to do. Otherwise ""."""
+    (other,) = (name for name in SPLITS if name != split)
+    manifest = open_manifest(other, config) if set_exists(other, config) else {}
+    if manifest.get("source") is None or split not in manifest["splits"]:
+        return ""
+    return f"its import was stopped; import it again: {make_command(split, config, manifest)}"
 
 
 def _check(split: str, manifest: dict) -> None:
@@ -302,6 +313,8 @@ def _import_again(words: list[str], values: dict, config: Config, manifest: dict
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
     deciding = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
+    if values.get("min_length") == 0:  # it was the same as the length
+        values["min_length"] = manifest["length"]
     return import_command(words, manifest["source"], values, config)
 
 

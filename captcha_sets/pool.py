@@ -109,11 +109,11 @@ def _worker() -> Iterator[Callable]:
 def serve() -> None:
     """Draw the chunks that come from standard input until it ends. Runs in the processes that _worker starts."""
     for number in (signal.SIGINT, signal.SIGTERM):  # these may reach the whole group; the parent ends its workers
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # unlike SIG_IGN, not for the programs that a drawer starts
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what a drawer, or a program that it starts, reads
     os.dup2(2, 1)  # and prints
-    sys.stdout = sys.stderr  # at once
+    sys.stdout = sys.stderr  # without a buffer
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has ended
         while True:
             indices, split, config = pickle.load(requests)

@@ -55,21 +55,24 @@ def curve(measurements: Sequence[Measurement]) -> tuple[list[Point], list[Answer
     rng = np.random.default_rng(0)
     possible = np.stack([_possible_logits(group, rng) for group in groups], axis=1)  # [draws, sizes]
     points = [_point(*pair) for pair in zip(groups, possible.T, strict=True)]
-    middle = non_decreasing(np.array([_logit(point.correct, point.count) for point in points]))
+    middle = non_decreasing(np.array([_logit(point.accuracy, point.count) for point in points]))
     possible = non_decreasing(possible)
     return points, [_answer(target, points, middle, possible) for target in TARGETS]
 
 
-def _logit(correct: int, count: int) -> float:
-    """The logit of an accuracy. Half a captcha is added to both counts to keep it finite."""
-    return math.log((correct + 0.5) / (count - correct + 0.5))
+def _logit(accuracy: float, count: int) -> float:
+    """The logit of an accuracy. 0 and 1 have none: a little more and less stands for them."""
+    edge = min(1 / (4 * count), (1 - TARGETS[-1]) / 2)  # beyond every target
+    share = min(max(accuracy, edge), 1 - edge)
+    return math.log(share / (1 - share))
 
 
 def _possible_logits(group: Sequence[Measurement], rng: np.random.Generator) -> np.ndarray:
     """Random draws of the logit of the true accuracy, float [DRAWS]."""
     seeds = len(group)
-    logits = [_logit(each.correct, each.count) for each in group]
-    logit = _logit(sum(each.correct for each in group), sum(each.count for each in group))  # of the mean accuracy
+    logits = [_logit(each.accuracy, each.count) for each in group]
+    count = sum(each.count for each in group)
+    logit = _logit(sum(each.correct for each in group) / count, count)  # of the mean accuracy
     share = _share(logit)
     held_out = 1 / math.sqrt(group[0].count * share * (1 - share))  # all seeds share the held-out captchas
     possible = logit + held_out * rng.standard_normal(DRAWS)

@@ -53,13 +53,13 @@ def verdict(strength: Strength) -> str:
     times = f"{len(last.seeds)} x " if len(last.seeds) > 1 else ""
     read = f"{last.correct:,} of {times}{last.count // len(last.seeds):,} held-out captchas"
     if strength.is_unreadable:
-        return f"Not read, as with {last.labels:,} labels the network does no better than guessing ({read})."
+        return f"Not read, because even with {last.labels:,} labels the network does no better than guessing ({read})."
     start = strength.best_reader.start
     labels = answer_in_words(answer, strength.best_reader.points)
     begun = "" if start == NOTHING else f", starting from {start}"
     if answer.labels == ABOVE:
         return f"{TARGET:.0%} accuracy is {labels}; the network then reads {percent(last.accuracy)} ({read}){begun}."
-    return f"{'Trivial, as ' if strength.is_trivial else ''}{TARGET:.0%} accuracy takes {labels}{begun}."
+    return f"{'Trivial, because ' if strength.is_trivial else ''}{TARGET:.0%} accuracy takes {labels}{begun}."
 
 
 def answer(found: Sequence[Strength]) -> str:

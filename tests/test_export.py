@@ -148,6 +148,15 @@ def test_the_weights_go_along_to_another_folder_and_training_can_start_from_them
     assert log.read(other) == log.read(trained / "save")
 
 
+def test_what_a_killed_export_left_is_not_part_of_the_next_one(trained):
+    config, other = in_folder(trained), trained / "other"
+    (other / ".pending").mkdir(parents=True)
+    (other / ".pending" / "best-1.index").write_bytes(b"left")
+    captcha_export.export(config, to=other)
+    metadata, _ = checkpoints.best(replace(config, save_dir=str(other)), ())
+    assert metadata["step"] == checkpoints.best(config, ())[0]["step"]
+
+
 def test_another_run_is_not_overwritten(trained):
     shutil.copytree(trained / "save", trained / "other")
     before = files(trained / "other")

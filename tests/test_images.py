@@ -153,8 +153,8 @@ def test_an_image_is_resized_to_width_and_height():
     assert resized(image, (100, 40)) is image
 
 
-def test_the_images_of_a_folder_are_its_files_by_name_without_hidden_ones(tmp_path):
-    for name in ("b.png", "a.jpg", ".hidden.png", "c"):
+def test_the_images_of_a_folder_are_its_files_by_name_without_hidden_ones_and_labels(tmp_path):
+    for name in ("b.png", "a.jpg", ".hidden.png", "c", "labels.csv"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in images_in(tmp_path)] == ["a.jpg", "b.png", "c"]

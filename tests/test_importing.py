@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 from captcha_cli import UserError
 from captcha_config import Config
@@ -381,7 +382,7 @@ def test_a_split_left_from_an_earlier_import_of_both_is_refused(pictures, config
 def test_a_folder_with_a_file_of_labels_is_not_imported_by_the_names_of_its_images(pictures, config):
     source = pictures(LABELS)
     (source / "labels.csv").write_text("file,label\n")
-    with pytest.raises(UserError, match=r"holds labels.csv; name .*labels.csv, or move it away"):
+    with pytest.raises(UserError, match=r"has a labels.csv; use .*labels.csv as the source, or move that file away"):
         import_images(source, (TRAIN,), config)
 
 
@@ -390,6 +391,20 @@ def test_imported_sets_have_no_characters_to_draw_more_often(pictures, config):
     drawn = replace(config, characters="abc0O", oversample_characters="0O")
     imported(pictures(LABELS), drawn)
     assert like_sets(drawn, ()).oversample_characters == ""
+
+
+def test_a_drawn_training_split_keeps_them_beside_an_imported_validation_split(pictures, tmp_path):
+    config = in_folder(tmp_path)
+    produce(TRAIN, replace(config, train_count=5, oversample_characters="3"))
+    import_images(pictures(["01", "32"]), (VALIDATION,), in_folder(tmp_path, Config()))
+    assert like_sets(in_folder(tmp_path, Config()), ()).oversample_characters == "3"
+
+
+def test_where_an_import_was_stopped_before_a_split_the_command_imports_it(pictures, config):
+    import_images(pictures(8 * ["ab"]), SPLITS, config)
+    Path(config.tfrecords_dir, "validation.json").unlink()
+    with pytest.raises(UserError, match=r"its import was stopped; import it again: .* --replace --source .*/mine"):
+        open_manifest(VALIDATION, config)
 
 
 def test_the_size_of_a_split_that_is_there_counts_more_than_that_of_init_from(pictures, tmp_path):
@@ -432,6 +447,13 @@ def test_the_advised_command_imports_the_same(pictures, tmp_path, monkeypatch, w
     changed = {name for name in before | now if before.get(name) != now.get(name)}
     assert changed <= {"tfrecords/train.json", "tfrecords/validation.json"}
     assert captcha(open_manifest(VALIDATION, Config())) == captcha(manifest)
+
+
+def test_a_smallest_length_that_all_have_is_in_the_advised_command(pictures, config):
+    import_images(pictures(8 * ["abc"]), SPLITS, replace(config, min_length=3), typed={"min_length"})
+    manifest = open_manifest(VALIDATION, config)
+    assert (manifest["min_length"], manifest["length"]) == (0, 3)
+    assert "--min_length 3" in make_command(VALIDATION, config, manifest)
 
 
 TRAINED = ("channels", "batch_size", "max_steps", "warmup_steps", "eval_every", "save_every", "shift")

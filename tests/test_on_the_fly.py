@@ -138,6 +138,13 @@ def test_a_run_that_began_with_a_training_split_does_not_go_over_to_them(trained
         captcha_train.train(config)
 
 
+def test_which_characters_are_drawn_more_often_is_part_of_the_run(config):
+    """There is no training split whose content would show it."""
+    more = replace(config, oversample_characters="0")
+    assert more.experiment() == config.experiment()
+    assert replace(more, on_the_fly=True).experiment() != replace(config, on_the_fly=True).experiment()
+
+
 def test_imported_images_cannot_be_drawn(folder, config):
     (folder / "images" / "validation").rename(folder / "photos")
     import_images(folder / "photos", ("validation",), config, images=False)

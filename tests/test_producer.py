@@ -442,6 +442,17 @@ def test_stopped_it_cleans_up_says_how_to_continue_and_leaves_no_worker(folder, 
     assert all(ended(pid) for pid in workers)
 
 
+def test_a_signal_to_its_workers_alone_does_not_stop_it(folder):
+    """Signals may reach the whole group of processes; the producer ends its workers."""
+    producer, workers = drawing(folder)
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(0.5)
+    assert producer.poll() is None and not any(ended(pid) for pid in workers)
+    producer.send_signal(signal.SIGTERM)
+    assert producer.wait() == 143
+
+
 def test_the_same_command_after_an_interrupt_keeps_what_is_complete(tmp_path):
     words = (*options(DRAWING), "--validation_count", 20000)
     producer = start("captcha_producer.py", *words, cwd=tmp_path)

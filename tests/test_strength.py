@@ -108,8 +108,8 @@ def extremes(tmp_path_factory):
 @pytest.mark.slow
 def test_white_on_white_is_said_to_be_unreadable(extremes):
     stdout, page, setting = extremes["white"]
-    assert "Not read, as with 200 labels the network does no better than guessing" in stdout
-    assert "Not read, as with 200 labels the network does no better than guessing" in page
+    assert "Not read, because even with 200 labels the network does no better than guessing" in stdout
+    assert "Not read, because even with 200 labels the network does no better than guessing" in page
     assert {answer["words"] for answer in setting["curves"][0]["answers"]} == {"not reached with 200 labels"}
     assert {answer["labels"] for answer in setting["curves"][0]["answers"]} == {None}
 
@@ -117,7 +117,7 @@ def test_white_on_white_is_said_to_be_unreadable(extremes):
 @pytest.mark.slow
 def test_a_plain_captcha_is_said_to_be_trivial(extremes):
     stdout, page, setting = extremes["plain"]
-    assert "Trivial, as 90% accuracy takes " in stdout and "Trivial, as 90% accuracy takes " in page
+    assert "Trivial, because 90% accuracy takes " in stdout and "Trivial, because 90% accuracy takes " in page
     assert setting["curves"][0]["answers"][0]["words"] == "fewer than 50 labels"
 
 
