@@ -154,7 +154,7 @@ def test_the_start_that_needs_the_fewest_labels_counts():
     trainings += [replace(each, start="digits") for each in measured([logistic(n, 200) for n in SIZES])]
     (found,) = meaning.strengths(trainings, [Pool("the captcha", Config(), "", SIZES[-1], COUNT, None)], {})
     assert found.best_reader.start == "digits"
-    assert words.verdict(found) == "90% accuracy takes 870 labels (95 % interval 800 to 940), starting from digits."
+    assert words.verdict(found) == "90% accuracy takes 860 labels (95 % interval 800 to 940), starting from digits."
 
 
 def test_an_accuracy_that_is_not_reached_is_said_in_words():
