@@ -4,7 +4,7 @@
 # make bench        the benchmarks, hours             make faults     a thousand injected faults, 20 minutes
 # make fuzz         read a hundred thousand broken and hostile files
 # make power        cut the power at every moment of recorded saves (needs strace)
-# make models       train the shipped networks anew, two hours
+# make models       train the shipped networks anew, hours
 # make starter      train the starter network, hours; can be stopped and resumed
 # make tensorboard  watch the training in a browser
 # make notebook     run docs/tutorial.ipynb and keep its outputs
@@ -73,24 +73,26 @@ bench: .venv/.done
 	$(RUN) benchmarks/own_style.py
 
 LETTERS := --characters 0123456789abcdefghijklmnopqrstuvwxyz --width 100 --height 60
-CAPITALS := --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ
 SIZES := --font_sizes 40 42 50 56 --canvas_sizes
 MIXED := --drawer captcha_sets.library:draw_one_or_mixed
 FULL_SIZE := --no-input_downsampling --channels 8 24 32 64 64
 LONG := --batch_size 128 --eval_every 1000 --save_every 500
 DRAW := $(RUN) captcha_producer.py --no-images
+CAPITALS := --train_count 300000 --validation_count 10000 --characters 0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ --oversample_characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 
 # Of the capitals O and 0 are hardest, so the network learns these two alone first, and then sees them more often. Its
-# learning rate goes through two cycles.
+# learning rate goes through three cycles, the last one on new captchas.
 # A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 6000 --channels 16 32 64 64 64
 	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
-	$(DRAW) --tfrecords_dir tfrecords/capitals --train_count 300000 --validation_count 10000 $(CAPITALS) --oversample_characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
-	test -e save/capitals/model.tflite || $(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --learning_rate 0.004 --init_from save/o0 --max_steps 10000
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --learning_rate 0.004 --init_from save/o0 --max_steps 20000
+	$(DRAW) --tfrecords_dir tfrecords/capitals-1 $(CAPITALS)
+	test -e save/capitals-1/model.tflite || $(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals-1 --save_dir save/capitals-1 $(LONG) --max_steps 10000 --learning_rate 0.004 --init_from save/o0
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals-1 --save_dir save/capitals-1 $(LONG) --max_steps 20000 --learning_rate 0.004 --init_from save/o0
+	$(DRAW) --tfrecords_dir tfrecords/capitals $(CAPITALS) --seed 2
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/capitals --save_dir save/capitals $(LONG) --max_steps 10000 --learning_rate 0.003 --init_from save/capitals-1
 	$(DRAW) --tfrecords_dir tfrecords/letters --train_count 200000 --validation_count 5000 $(LETTERS) $(MIXED) $(SIZES) 100x60 100x60 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/letters --save_dir save/letters $(LONG) --max_steps 5000 $(FULL_SIZE)
 	for name in digits capitals letters; do \
