@@ -121,9 +121,8 @@ def open_sets(config: Config, manifests: dict[str, dict]) -> tuple[Callable, np.
     """The training data, as a function (first_step, config, part, raised) → dataset, and the validation records."""
     if config.on_the_fly:
         captcha_data.check_drawable(manifests[VALIDATION], config)
+        return captcha_data.on_the_fly_batches, captcha_data.open_pixels(manifests[VALIDATION], config)
     validation = captcha_data.open_pixels(manifests[VALIDATION], config)
-    if config.on_the_fly:
-        return captcha_data.on_the_fly_batches, validation
     records = captcha_data.open_pixels(manifests[TRAIN], config)
     return functools.partial(captcha_data.training_batches, records), validation
 
