@@ -12,13 +12,13 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 MIN_FONT_SIZE = 11  # pixels
 HOLLOW = 0.12  # share of captchas of which only the outlines of characters are drawn
 OUTLINED = 0.15  # share with an outline of another colour
-BENT = 0.25  # share of captchas in which each character is bent by itself
+BENT = 0.4  # share of captchas in which each character is bent by itself
 BEND = 0.25, 0.15  # furthest that a corner of a bent character moves, share of its width and height
-LEVEL = 0.15  # share of captchas in which all characters have one height, as the captcha library draws them
+LEVEL = 0.3  # share of captchas in which all characters have one height, as the captcha library draws them
 WIDTH = 0.62  # of a character, on average, as a share of the font size
-CAPITAL = 0.75  # height of a capital letter, as a share of the font size
+LEVEL_HEIGHT = 0.7, 0.95  # height of all characters of such a captcha, as a share of the font size
 
-BILINEAR = Image.Resampling.BILINEAR
+BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 Pair = tuple[Image.Image, Image.Image | None]
 
@@ -42,9 +42,11 @@ def glyphs(text: str, fonts: list[str], size: tuple[int, int], rng: random.Rando
         pixels = max(MIN_FONT_SIZE, round(height * rng.uniform(1 - vary, 1)))
         pairs.append(_glyph(character, _font(font_file, pixels), pixels, shape, hollow, outlined))
     if rng.random() < BENT:
-        pairs = [_bent(pair, rng) for pair in pairs]
+        resampling = rng.choice([BILINEAR, NEAREST])  # smooth or jagged edges
+        pairs = [_bent(pair, resampling, rng) for pair in pairs]
     if rng.random() < LEVEL:
-        pairs = [_stretched(pair, round(max(MIN_FONT_SIZE, height) * CAPITAL)) for pair in pairs]
+        level = round(max(MIN_FONT_SIZE, height) * rng.uniform(*LEVEL_HEIGHT))
+        pairs = [_stretched(pair, level) for pair in pairs]
     width = sum(mask.width for mask, _ in pairs)
     tallest = max(_height(mask) for mask, _ in pairs)
     scale = min(1.0, 0.98 * size[0] / width, 0.98 * size[1] / tallest)
@@ -109,14 +111,14 @@ def _glyph(
     return turned.crop(columns), edge and edge.crop(columns)
 
 
-def _bent(pair: Pair, rng: random.Random) -> Pair:
+def _bent(pair: Pair, resampling: Image.Resampling, rng: random.Random) -> Pair:
     """Move the corners of a character; the sides move inwards only, so that nothing is cut off."""
     width, height = pair[0].size
     across, down = BEND[0] * width, BEND[1] * height
     corners = []  # where each corner of the result comes from: north-west, south-west, south-east, north-east
     for x, side, y in ((0, -1, 0), (0, -1, height), (width, 1, height), (width, 1, 0)):
         corners += [x + side * rng.uniform(0, across), y + rng.uniform(-down, down)]
-    glyph, outline = (mask and mask.transform(mask.size, Image.Transform.QUAD, corners, BILINEAR) for mask in pair)
+    glyph, outline = (mask and mask.transform(mask.size, Image.Transform.QUAD, corners, resampling) for mask in pair)
     return glyph, outline
 
 
