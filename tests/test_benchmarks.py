@@ -14,6 +14,7 @@ NEEDED = {  # programs and fonts that few machines have
     "labelling.py": CHROMIUM or "chromium",
     "starter.py": "/usr/share/fonts/opentype/cabin",
     "unseen_styles.py": "/usr/share/fonts/opentype/cabin",
+    "wrong_labels.py": "/usr/share/fonts/opentype/cabin",
 }
 TIMEOUT = 400  # seconds; even reduced, some train networks much larger than the other tests do
 REDUCED = {
@@ -35,6 +36,7 @@ REDUCED = {
     "stock.py": "--count 20 --models letters",
     "summit.py": "--count 60 --models letters",
     "unseen_styles.py": "",
+    "wrong_labels.py": "--styles hollow --labelled 40 --wrong 3 --max_steps 2",
     "yardstick.py": "",
 }  # options given twice: the last ones count
 
