@@ -51,12 +51,12 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field) -> Non
         how = {"action": argparse.BooleanOptionalAction}
     else:
         metavar = field.name.upper() if isinstance(field.default, str) else item_type(field).__name__.upper()
-        how = {"type": item_type(field), "nargs": "+" if is_tuple else None, "metavar": metavar}
+        how = {"type": item_type(field), "nargs": "*" if is_tuple else None, "metavar": metavar}
     parser.add_argument(
         f"--{field.name}",
         **how,
         default=argparse.SUPPRESS,  # so that only what was given overrides the config
-        help=f"{field.metadata['about'].replace('%', '%%')}; default: {default!s}",
+        help=f"{field.metadata['about']}; default: {default}".replace("%", "%%"),
     )
 
 

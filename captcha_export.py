@@ -93,11 +93,11 @@ def export(
             except ImportError as error:
                 raise UserError(f"{name}: the package {error.name} is missing; pip install {ONNX_PACKAGES}") from error
             _replace(new / file, folder / file)
-    if elsewhere:
-        checkpoints.write_weights(metadata, checkpoint, folder)
-        lines = Path(config.save_dir, log.LINES)
-        if lines.exists():
-            shutil.copy(lines, folder)
+        if elsewhere:
+            checkpoints.write_weights(metadata, checkpoint, folder)
+            lines = Path(config.save_dir, log.LINES)
+            if lines.exists():
+                shutil.copy(lines, folder)
     return [folder / FORMATS[name][0] for name in formats]
 
 
@@ -113,6 +113,8 @@ def _temperature(checkpoint: keras.Model, config: Config, source: Path) -> float
     good, problems = labelled_images(source, config, ("characters", "length"))
     if problems:
         raise UserError(f"calibrate_on: {problems[0]} ({len(problems)} of {source} cannot be used)")
+    if not good:
+        raise UserError(f"calibrate_on: {source} names no image; add some")
     images, labels = next(arrays(png_files(good, config), len(good), config))
     return metrics.temperature(checkpoint.predict(images, batch_size=BATCH_SIZE, verbose=0), labels, config)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import captcha_predict
 from captcha_cli import UserError, parse_args, run, start_litert
 from captcha_pages import MISSING, NEEDED
+from captcha_predict.form import is_unicode
 from captcha_predict.images import images_in
 
 try:
@@ -59,6 +60,8 @@ def main() -> None:
         raise UserError(MISSING)
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: is not a folder; name the folder that holds the images")
+    if not is_unicode(str(args.folder)):
+        raise UserError(f"{args.folder}: its name is not UTF-8; rename it")
     start_litert()
     with lock(args.folder, "label", f"{args.folder}: another process is labelling it; use its page, or stop it"):
         print(f"predictions come from {captcha_predict.find(args.model)} (--model names another)")

@@ -15,19 +15,21 @@ from captcha_cli import UserError, parse_args, quiet_import, run
 
 with quiet_import(__name__):
     from captcha_sets import manifest
-    from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, count_of, open_manifest, set_exists
+    from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, count_of, open_manifest, set_exists
 
 from captcha_config import Config
 from captcha_runs import transfer
 from captcha_sets.draw import check_trusted
 from captcha_sets.drawing import produce
 from captcha_sets.importing import import_images
+from captcha_sets.replace import check_target
 from captcha_sets.sheet import write_sheet
 
 FIELDS = (
     *DRAWING_FIELDS, "train_count", "validation_count", "validation_share", "images_per_shard", "workers", "images_dir",
     "tfrecords_dir", "init_from",
 )  # fmt: skip
+OF_DRAWING = {*DRAWING_FIELDS, "train_count", "validation_count", "workers"} - {*CAPTCHA_FIELDS, "seed"}  # alone
 MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
 
 
@@ -109,6 +111,9 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
     if todo:
         check_trusted(like.drawer, config)
     images = write_images(todo, args, like)
+    for split in todo:  # before the first one is drawn, and replaces another
+        check_target(split, like, images)
+        manifest.check_not_imported(split, like)
     return [produce(split, like, images=images, typed=vars(args)) for split in todo], images
 
 
@@ -117,6 +122,8 @@ def main() -> None:
     for_imports = args.leave_out or args.ignore_case or "init_from" in args or "validation_share" in args
     if for_imports and not args.source:
         raise UserError("--leave-out, --ignore_case, --init_from, --validation_share need --source")
+    if args.source and (of_drawing := sorted(OF_DRAWING & vars(args).keys())):
+        raise UserError(f"--{', --'.join(of_drawing)}: for captchas that are drawn; not with --source")
     if args.update and (args.source or args.replace):
         raise UserError("--update draws what no longer fits; leave it out with --replace and with --source")
     make = import_splits if args.source else draw_splits

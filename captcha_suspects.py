@@ -31,6 +31,7 @@ import captcha_model
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.decode import classes, decode, probabilities, text_of
+from captcha_predict.form import is_unicode
 from captcha_predict.images import open_image
 from captcha_runs import html, metrics, optimizer, recipe, transfer
 from captcha_sets.files import write_text
@@ -163,12 +164,19 @@ def write_report(path: Path, found: list[Suspect], source: Path, count: int) -> 
         }
         for suspect in found
     ]
-    html.write(path, "suspects.html", rows=rows, source=source, count=count)
+    html.write(path, "suspects.html", rows=rows, source=printable(str(source)), count=count)
 
 
-def write_json(path: Path, found: list[Suspect], good: list[LabelledImage], source: Path) -> None:
-    """Write all labels and the suspects for captcha_label.py --suspects; files are relative to the source's folder."""
-    folder = source if source.is_dir() else source.parent
+def check_names(good: list[LabelledImage], folder: Path) -> None:
+    """Raise UserError where captcha_label.py could not find an image again by its name."""
+    for image in good:
+        name = os.path.relpath(image.path, folder)
+        if Path(name).parts[0] == os.pardir or not is_unicode(name):
+            raise UserError(f"--json: {image.path}: is not in {folder}, or its name is not UTF-8; move or rename it")
+
+
+def write_json(path: Path, found: list[Suspect], good: list[LabelledImage], folder: Path) -> None:
+    """Write all labels and the suspects for captcha_label.py --suspects; files are relative to the folder."""
     rows = [
         {
             "file": os.path.relpath(suspect.path, folder),
@@ -196,6 +204,9 @@ def main() -> None:
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
         print(f"left out: {printable(problem)}")
+    folder = args.source if args.source.is_dir() else args.source.parent
+    if args.json:
+        check_names(good, folder)
     if len(good) < PARTS:
         raise UserError(f"{args.source}: only {len(good)} usable images; at least {PARTS} are needed")
     config = transfer.like_network(fitted(good, *transfer.at_image_size(config, ())), vars(args))
@@ -207,8 +218,7 @@ def main() -> None:
         write_report(args.report, found, args.source, len(good))
         print(f"{args.report}: open it in a browser")
     if args.json:
-        write_json(args.json, found, good, args.source)
-        folder = args.source if args.source.is_dir() else args.source.parent
+        write_json(args.json, found, good, folder)
         command = shlex.join(["python", "captcha_label.py", str(folder), "--suspects", str(args.json)])
         print(f"{args.json}: check them: {command}")
 

@@ -12,6 +12,7 @@ The folder gets these files:
 """
 
 import collections
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class Labelling:
 
     def routes(self) -> list[Route]:
         return [
-            server.page("/", "label.html", checking=self.checking, labels=self._folder / LABELS),
+            server.page("/", "label.html", checking=self.checking, labels=shlex.quote(str(self._folder / LABELS))),
             server.get_png("/picture", self.picture),
             *(server.post(f"/{f.__name__}", f) for f in (self.open, self.label, self.unreadable, self.skip)),
         ]

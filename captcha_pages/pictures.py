@@ -7,6 +7,7 @@ pictures.png(file)                          what the page shows
 """
 
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from captcha_predict import Reader, UserError
 from captcha_predict.images import digest, open_image
 from captcha_sets.draw import png
 
+UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, line breaks
 MAX_SHOWN = 1600  # pixels of the longer side of a picture on the page
 
 
@@ -98,5 +100,5 @@ class Pictures:
 
 def _check_name(file: str) -> None:
     """Raise UserError if a CSV file in UTF-8, with one line for each row, cannot hold this file's name."""
-    if not file.isprintable():  # a line break, or bytes that are not UTF-8
+    if any(unicodedata.category(character) in UNWRITABLE for character in file):
         raise UserError(f"{file!r}: labels.csv cannot hold this name; rename the file")

@@ -6,6 +6,7 @@ routes(trained, config)         for captcha_pages.server
 import base64
 import dataclasses
 import functools
+import os
 
 from captcha_config import Config
 from captcha_pages import network, server
@@ -50,8 +51,13 @@ def routes(trained: Trained, config: Config) -> list[Route]:
 
 
 def _drawn_like(trained: Trained, config: Config) -> Config:
-    """The config to draw with: that of the network's training captchas, or `config` if these were imported."""
-    drawn_with = trained.drawn_with if trained.drawn_with["source"] is None else dataclasses.asdict(config)
+    """The config to draw with: that of the network's training captchas.
+
+    If these were imported, or one of their fonts is not on this machine, it is `config` with their characters and size.
+    """
+    fonts = trained.drawn_with.get("fonts", ())
+    known = trained.drawn_with["source"] is None and all(os.path.exists(font) for font in fonts)
+    drawn_with = trained.drawn_with if known else dataclasses.asdict(config)
     values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
     return Config.from_dict(dataclasses.asdict(trained.config) | values)
 

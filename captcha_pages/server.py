@@ -17,6 +17,7 @@ from typing import Any
 
 from captcha_cli import UserError
 from captcha_pages.guard import Guard
+from captcha_predict.form import is_unicode
 from captcha_predict.images import MAX_BYTES
 
 import jinja2
@@ -89,14 +90,9 @@ def _checked(content: bytes, kinds: dict[str, type]) -> dict[str, Any]:
     for name, kind in kinds.items():
         if type(values[name]) is not kind:
             raise UserError(f"{name}: must be of type {kind.__name__}")
-        if kind is str and not _is_unicode(values[name]):
+        if kind is str and not is_unicode(values[name]):
             raise UserError(f"{name}: is not valid Unicode text")
     return values
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether the text can be encoded in UTF-8; JSON may contain lone surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def application(routes: Sequence[Route], host: str = HOST) -> Starlette:

@@ -1,6 +1,7 @@
 """Whether values from a JSON file have the form that they should have.
 
 problem = misfit(values, {"step": int, "files": {str: str}})     what is wrong, in words; "" if nothing is
+is_unicode(text)                                                 whether a text can be encoded
 
 A form is a type, None, a list of one form (any number of values of that form), a tuple (one of these forms), or a dict:
 of names, which must be there beside any others, or of `str`, for any names.
@@ -45,5 +46,10 @@ def _is_of(value: Any, kind: type) -> bool:
     if type(value) is not kind and not (kind is float and type(value) is int):
         return False
     if kind is str:
-        return not any("\ud800" <= character <= "\udfff" for character in value)
+        return is_unicode(value)
     return kind not in (int, float) or abs(value) <= MAX_NUMBER
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded in UTF-8. JSON may have lone surrogates; Python reads file names with them."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -7,6 +7,7 @@ images_in(folder)           the files of a folder, in order
 
 import hashlib
 import io
+import stat
 import warnings
 from pathlib import Path
 
@@ -70,11 +71,19 @@ def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -
     if not isinstance(source, Path | bytes):
         kind = type(source).__name__
         raise UserError(f"the image is of type {kind}; give a path, bytes, pixels or a Pillow image")
-    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    size = _file_size(source) if isinstance(source, Path) else len(source)
     if size > MAX_BYTES:
         raise UserError(f"{name}: has {size} bytes, more than {MAX_BYTES}; make it smaller")
     content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
     return Image.open(content, formats=FORMATS)
+
+
+def _file_size(path: Path) -> int:
+    """The size in bytes. Raises UserError for a device or a pipe, whose reading need not end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: is not a regular file; leave it out")
+    return status.st_size
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

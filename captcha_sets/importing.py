@@ -8,8 +8,10 @@ from pathlib import Path
 
 from captcha_cli import UserError, track
 from captcha_config import Config
+from captcha_predict.console import printable
+from captcha_predict.form import is_unicode
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
-from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, like_sets, set_exists
+from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
 from captcha_sets.replace import check_target, write_split
 
 MAX_SUSPECTS = 20  # labels that are listed
@@ -42,18 +44,21 @@ def import_images(
         drawing.produce.
       OSError: as in drawing.produce.
     """
-    if not _is_utf8(str(source)):
+    if not is_unicode(str(source)):
         raise UserError(f"{source}: its name is not UTF-8, as it must be for a manifest; rename it")
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     others = [split for split in SPLITS if split not in splits and set_exists(split, config)]
     if others:
-        config, insisted = like_sets(config, insisted, others), CAPTCHA_FIELDS
+        config, insisted = _like_other_split(others[0], source, config, insisted), CAPTCHA_FIELDS
     good, problems = labelled_images(source, config, insisted, ignore_case)
     _check_usable(source, good, [] if leave_out else problems)
+    for problem in problems:
+        print(f"left out: {printable(problem)}")
     config = fitted(good, config, insisted)
     print(_found(source, good, config))
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
     for split in parts:
+        _check_not_replaced(good, split, config)
         check_target(split, config, images)
     origin = {
         "source": str(source),
@@ -72,11 +77,33 @@ def import_images(
     return manifests
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # Python stands for such bytes with surrogates
-        return False
+def _like_other_split(split: str, source: Path, config: Config, typed: Collection[str]) -> Config:
+    """The config with the captcha of the split that is there.
+
+    Raises:
+      UserError: something else was typed; or that split was imported from the same source, all of whose images would
+        now be in the new one.
+    """
+    like = like_sets(config, (), [split])
+    there = open_manifest(split, config)
+    if different := differences(there, config, typed):
+        raise UserError(f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; import both anew")
+    if there["source"] == str(source):
+        raise UserError(
+            f"{source}: the {split} split was imported from it, and its images would be in both splits; leave out"
+            " --splits, or name another source"
+        )
+    return like
+
+
+def _check_not_replaced(good: list[LabelledImage], split: str, config: Config) -> None:
+    """Raise UserError where an image is in the folder that the split's own pictures replace."""
+    folder = Path(config.images_dir, split).resolve()
+    for image in good:
+        if folder in image.path.resolve().parents:
+            raise UserError(
+                f"{image.path}: is in {folder}, whose files this import would replace; set another --images_dir"
+            )
 
 
 def _identity(parts: dict[str, list[LabelledImage]]) -> str:
@@ -105,4 +132,4 @@ def _found(source: Path, good: list[LabelledImage], config: Config) -> str:
         lines += [f"  {line}" for line in odd[:MAX_SUSPECTS]]
     if len(odd) > MAX_SUSPECTS:
         lines.append(f"  and {len(odd) - MAX_SUSPECTS} more")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -43,7 +43,7 @@ def labelled_images(
     Returns:
       The images that can be used, in order; and one line for each file that cannot, with the reason.
     Raises:
-      UserError: the source does not exist, names no file, is a folder with labels.csv, or is not such a CSV file.
+      UserError: the source does not exist, is a folder without files or with labels.csv, or is not such a CSV file.
     """
     good, problems, seen = [], [], {}
     for path, label in _labels(source):
@@ -67,8 +67,13 @@ def labelled_images(
 def _one_case(label: str, characters: str) -> str:
     """The label in lower case; or, where the characters are given, in the case that these have."""
     if not characters:
-        return label.lower()
-    return "".join(c if c in characters else c.swapcase() for c in label)
+        return "".join(_one_character(c, c.lower()) for c in label)
+    return "".join(c if c in characters else _one_character(c, c.swapcase()) for c in label)
+
+
+def _one_character(character: str, other: str) -> str:
+    """The character in its other case, where that is one character: ß is SS in upper case."""
+    return other if len(other) == 1 else character
 
 
 def _labels(source: Path) -> Iterator[tuple[Path, str]]:

@@ -152,8 +152,10 @@ def check_not_imported(split: str, config: Config) -> None:
     """Raise UserError where a split was imported: drawn captchas do not take its place."""
     try:
         source = verified(read_text(manifest_path(split, config))).get("source")
-    except (tf.errors.OpError, ValueError):  # there is none, or it cannot be read
+    except tf.errors.OpError:  # there is none
         return
+    except ValueError:  # it is damaged
+        source = _import_of_both(split, config).get("source")
     if source:
         raise UserError(
             f"{config.tfrecords_dir}: the {split} split was imported from {source}, and is not replaced by drawn"
@@ -229,32 +231,39 @@ def open_manifest(split: str, config: Config) -> dict:
         manifest = verified(read_text(path))
     except tf.errors.NotFoundError as error:
         where = path if "://" in path else os.path.abspath(path)
-        how = _command_of_other_split(split, config) or f"draw it: {make_command(split, config)}"
-        raise UserError(f"{where}: there is no such set; {how}") from error
+        imported = _import_of_both(split, config)
+        what = "its import was stopped; import it again" if imported else "draw it"
+        how = make_command(split, config, imported or None)
+        raise UserError(f"{where}: there is no such set; {what}: {how}") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error
     except ValueError as error:
-        again = make_command(split, config, {})
+        again = make_command(split, config, _import_of_both(split, config))
         raise UserError(f"{path}: is not a complete manifest ({error}); make the set again: {again}") from error
     if manifest.get("format") != FORMAT:
-        imported = not misfit({"typed": {}, **manifest}, IMPORTED_FORM)
-        again = make_command(split, config, manifest if imported else {})
+        again = make_command(split, config, manifest if _was_imported(manifest) else {})
         raise UserError(f"{path}: is of another version of this project; make the set again: {again}")
     try:
         _check(split, manifest)
     except (ValueError, UserError) as error:
-        again = make_command(split, config, {})
+        again = make_command(split, config, _import_of_both(split, config))
         raise UserError(f"{path}: does not describe a set ({error}); make the set again: {again}") from error
     return manifest
 
 
-def _command_of_other_split(split: str, config: Config) -> str:
-    """Where an import of both splits was stopped before this one: what to do. Otherwise ""."""
+def _import_of_both(split: str, config: Config) -> dict:
+    """The other split's manifest, where one import divided its images into both splits. Otherwise {}."""
     (other,) = (name for name in SPLITS if name != split)
-    manifest = open_manifest(other, config) if set_exists(other, config) else {}
-    if manifest.get("source") is None or split not in manifest["splits"]:
-        return ""
-    return f"its import was stopped; import it again: {make_command(split, config, manifest)}"
+    try:
+        manifest = verified(read_text(manifest_path(other, config)))
+    except (tf.errors.OpError, ValueError):  # there is none, or it is damaged
+        return {}
+    return manifest if _was_imported(manifest) and split in manifest["splits"] else {}
+
+
+def _was_imported(manifest: dict) -> bool:
+    """Whether a manifest, of any version of this project, says how to import the images again."""
+    return not misfit({"typed": {}, **manifest}, IMPORTED_FORM)
 
 
 def _check(split: str, manifest: dict) -> None:
@@ -314,7 +323,7 @@ def _import_again(words: list[str], values: dict, config: Config, manifest: dict
     deciding = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
     if values.get("min_length") == 0:  # it was the same as the length
-        values["min_length"] = manifest["length"]
+        values["min_length"] = values.get("length", manifest["length"])
     return import_command(words, manifest["source"], values, config)
 
 

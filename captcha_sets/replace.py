@@ -58,6 +58,8 @@ def write_split(
             write_shard(new_records / name, indices, items, new_images if images else None)
             for name, indices in plan(split, count, config.images_per_shard)
         ]
+        if images:
+            (new_images / MARK).write_text(_set_of(config), encoding="utf-8")
         check_target(split, config, images)  # files may have appeared since
         _replace_images(split, config, new_images if images else None)
         manifest = describe(split, config, shards, typed, origin)
@@ -125,7 +127,6 @@ def _replace_images(split: str, config: Config, new_images: Path | None) -> None
             manifest.write_bytes(content)
         raise
     if new_images:
-        (new_images / MARK).write_text(_set_of(config), encoding="utf-8")
         new_images.rename(folder)
     with contextlib.suppress(UserError):  # somebody else's picture stays
         sheet_path(split, config).unlink(missing_ok=True)

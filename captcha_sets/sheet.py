@@ -18,6 +18,7 @@ with quiet_import(__name__):
     from captcha_sets.shards import examples
 
 from captcha_config import Config
+from captcha_predict.console import printable
 from captcha_predict.images import open_image
 
 from PIL import Image, ImageDraw, ImageFont
@@ -44,20 +45,20 @@ def show(split: str, config: Config) -> None:
     counts = collections.Counter()
     for text, _ in examples(manifest, config):
         counts.update(enumerate(text))
-    console, positions = Console(highlight=False), range(manifest["length"])
+    positions = range(manifest["length"])
     size = f"{manifest['width']}x{manifest['height']}"
-    console.print(f"{split}: {manifest['count']} captchas of {size}, {_origin(manifest)}", soft_wrap=True)
+    print(f"{split}: {manifest['count']} captchas of {size}, {printable(_origin(manifest))}")
     table = Table("character", *(f"at {position + 1}" for position in positions), "total")
     for character in manifest["characters"]:
         at = [counts[position, character] for position in positions]
         table.add_row(character, *map(str, at), str(sum(at)))
     print_table(table)
-    console.print(f"the first of them: {write_sheet(split, config)}", soft_wrap=True)
+    print(f"the first of them: {write_sheet(split, config)}")
 
 
 def print_table(table: Table) -> None:
     """Print a table without the blanks that rich leaves at the ends of lines."""
-    console = Console(highlight=False, markup=False)  # labels may hold brackets
+    console = Console(highlight=False, markup=False, emoji=False)  # labels may hold brackets
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
@@ -93,7 +94,9 @@ def write_sheet(split: str, config: Config) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = PngInfo()
     mark.add_text(*MARK)
-    contact_sheet(images, COLUMNS).save(path, pnginfo=mark)
+    new = path.with_name(f".{path.name}.new")  # a half-written one would count as somebody else's
+    contact_sheet(images, COLUMNS).save(new, format="png", pnginfo=mark)
+    new.replace(path)
     return path
 
 

@@ -54,6 +54,7 @@ SMALL = Config(
 )
 DRAWING = ("characters", "length", "width", "height", "font_sizes", "train_count", "validation_count",
            "images_per_shard")  # fmt: skip
+IMPORTING = ("characters", "length", "width", "height", "images_per_shard")
 TRAINING = ("characters", "length", "width", "height", "channels", "batch_size", "max_steps", "warmup_steps",
             "eval_every", "save_every", "shift")  # fmt: skip
 TIMEOUT = 120  # seconds

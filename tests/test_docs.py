@@ -114,7 +114,7 @@ def shrunk(words: list[str]) -> list[str]:
         if word in (*FEW, "--fresh"):
             words[i + 1] = str(max(2, int(words[i + 1]) // SHRINK))
     more = {}
-    if script in ("captcha_producer.py", "captcha_sets.beam"):
+    if script in ("captcha_producer.py", "captcha_sets.beam") and "--source" not in words:
         more = {name: str(FEW[name] // SHRINK) for name in PRODUCER}
     if script == "captcha_train.py":
         more = {"--max_steps": str(FEW["--max_steps"] // SHRINK)} | TRAINER

@@ -14,7 +14,7 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_runs import scores
 from captcha_sets import styles
-from captcha_sets.draw import draw
+from captcha_sets.draw import check_trusted, draw
 from captcha_sets.drawing import produce
 from captcha_sets.manifest import VALIDATION, read_manifest
 from captcha_sets.pool import draw_many, is_repeatable
@@ -294,6 +294,11 @@ def test_a_name_without_a_function_is_refused(tmp_path, name):
 
 
 # No file runs code
+
+
+def test_no_other_function_of_this_project_is_a_drawer_that_a_file_may_name():
+    with pytest.raises(UserError, match=r"if you trust that code, add --drawer captcha_sets\.draw:draw"):
+        check_trusted("captcha_sets.draw:draw", SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -291,6 +291,12 @@ def test_a_wrong_call_is_one_line_and_status_2(trained, args, message):
     assert files(trained) == before
 
 
+def test_a_csv_file_without_rows_is_nothing_to_calibrate_on(trained, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match=r"labels\.csv names no image; add some"):
+        captcha_export.export(in_folder(trained), calibrate_on=tmp_path / "labels.csv")
+
+
 def test_a_missing_package_is_named(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="onnx: the package onnxruntime is missing; pip install tf2onnx"):

@@ -122,6 +122,7 @@ def test_the_graph_is_accepted_where_nothing_is_changed(digits, tmp_path):
     [
         ({"characters": 7}, "'characters' is not of type str"),
         ({"characters": "0000000000"}, "its characters or lengths make no sense"),
+        ({"characters": "012345678\x1b"}, "its characters or lengths make no sense"),
         ({"min_length": 9}, "its characters or lengths make no sense"),
         ({"length": 2**70}, "'length' is not of type int"),
         ({"config": {}}, "'config' has no 'channels'"),

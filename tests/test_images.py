@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,13 @@ def test_a_file_that_is_not_a_complete_image_is_refused_in_one_line(tmp_path, co
         open_image(path)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match=r"pipe\.png: is not a regular file; leave it out"):
+        open_image(tmp_path / "pipe.png")
 
 
 def test_a_side_that_would_take_hundreds_of_megabytes_to_resize_is_refused(tmp_path):

@@ -20,6 +20,7 @@ from captcha_sets.manifest import (
     like_sets,
     make_command,
     open_manifest,
+    set_exists,
 )
 from captcha_sets.replace import write_split
 from captcha_sets.shards import examples
@@ -309,6 +310,11 @@ def test_where_case_is_ignored_labels_take_the_case_of_the_characters_that_were_
     assert texts(TRAIN, config) == ["aB", "aB", "Ba"]
 
 
+def test_a_letter_whose_other_case_is_two_letters_stays_as_it_is(pictures, config):
+    import_images(pictures(["İß", "ΣΑ", "ΑΣ"]), (TRAIN,), config, ignore_case=True)
+    assert texts(TRAIN, config) == ["İß", "σα", "ασ"]
+
+
 # One split after the other
 
 
@@ -344,11 +350,43 @@ def test_the_second_split_has_the_captcha_of_a_first_one_that_was_drawn(pictures
     assert captcha(manifest) == captcha(open_manifest(TRAIN, config))
 
 
-def test_a_split_that_is_imported_again_has_the_captcha_of_the_other_not_its_own(pictures, config):
+def test_what_is_typed_for_a_split_must_be_what_the_other_split_has(pictures, config):
     imported(pictures(["ab", "abc", "cccc"]), config)
-    import_images(pictures(["ab", "bc"], name="wrong"), (VALIDATION,), replace(config, length=2), typed={"length"})
-    again = import_images(pictures(["abc", "ccaa"], name="right"), (VALIDATION,), config)[0]
-    assert (again["min_length"], again["length"]) == (2, 4)
+    source = pictures(["ab", "bc"], name="others")
+    with pytest.raises(UserError, match="the train split has length 4, not 2; import both anew"):
+        import_images(source, (VALIDATION,), replace(config, length=2), typed={"length"})
+    assert not set_exists(VALIDATION, config)
+
+
+def test_a_split_is_not_imported_from_the_source_of_the_other_split(pictures, config):
+    """Its images would be in both splits."""
+    source = pictures(8 * ["ab"])
+    import_images(source, SPLITS, config)
+    before = files(Path(config.tfrecords_dir))
+    with pytest.raises(UserError, match="the validation split was imported from it, and its images would be in both"):
+        import_images(source, (TRAIN,), config)
+    assert files(Path(config.tfrecords_dir)) == before
+
+
+def test_images_are_not_imported_from_the_folder_that_their_pictures_would_replace(pictures, config):
+    import_images(pictures(8 * ["ab"]), SPLITS, config)
+    source = Path(config.images_dir, TRAIN)
+    before = files(source)
+    with pytest.raises(UserError, match=f"is in {source}, whose files this import would replace"):
+        import_images(source, SPLITS, config)
+    assert files(source) == before
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:50], lambda text: text.replace('"count": 6', '"count": 7')])
+def test_a_damaged_manifest_of_an_import_advises_the_import_and_is_not_drawn_over(pictures, config, damage):
+    source = pictures(8 * ["ab"])
+    import_images(source, SPLITS, config)
+    manifest = Path(config.tfrecords_dir, f"{TRAIN}.json")
+    manifest.write_text(damage(manifest.read_text()))
+    with pytest.raises(UserError, match=f"make the set again: python captcha_producer.py --replace --source {source}"):
+        open_manifest(TRAIN, config)
+    with pytest.raises(UserError, match="the train split was imported"):
+        produce(TRAIN, config)
 
 
 def test_both_splits_are_found_anew_although_there_are_some(pictures, config):

@@ -15,7 +15,7 @@ from captcha_sets.shards import image_name
 
 import numpy as np
 import pytest
-from conftest import DRAWING, SMALL, errors, files, in_folder, options, run
+from conftest import DRAWING, IMPORTING, SMALL, errors, files, in_folder, options, run
 from PIL import Image
 from test_producer import follow
 
@@ -65,7 +65,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_written(mine, tmp_path):
     (mine / "half_01.png").write_bytes(picture[:500])
     (mine / "same_00.jpg").write_bytes(next(mine.glob("0_*")).read_bytes())
     before = files(tmp_path)
-    done = run("captcha_producer.py", "--source", mine, "--splits", "train", *options(DRAWING), cwd=tmp_path)
+    done = run("captcha_producer.py", "--source", mine, "--splits", "train", *options(IMPORTING), cwd=tmp_path)
     assert done.returncode == 2
     assert files(tmp_path) == before
     heading, *problems = errors(done.stderr)
@@ -90,9 +90,10 @@ def test_blank_images_of_different_sizes_are_different(tmp_path):
 
 def test_files_that_cannot_be_used_are_left_out_when_asked(mine, tmp_path):
     (mine / "notes.txt").write_text("notes")
-    words = ("--source", mine, "--splits", "train", "--leave-out", *options(DRAWING))
+    words = ("--source", mine, "--splits", "train", "--leave-out", *options(IMPORTING))
     done = run("captcha_producer.py", *words, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, [
+        f"left out: {mine}/notes.txt: is not a PNG, JPEG, GIF, WebP or BMP file; convert it or leave it out",
         f"{mine}: 8 images with 2 of 4 characters (0123), imported at 48x32",
         "train: 8 captchas in 1 shards in tfrecords/",
     ]), done.stderr  # fmt: skip
@@ -107,6 +108,14 @@ def test_some_options_are_for_imports_alone(tmp_path, option):
         "captcha_producer.py: error: --leave-out, --ignore_case, --init_from, --validation_share need --source"
     ]
     assert files(tmp_path) == {}
+
+
+def test_some_options_are_for_drawing_alone(mine, tmp_path):
+    done = run("captcha_producer.py", "--source", mine, "--noise_dots", 5, "--workers", 2, cwd=tmp_path)
+    (line,) = errors(done.stderr)
+    assert done.returncode == 2
+    assert "--noise_dots, --workers: for captchas that are drawn; not with --source" in line
+    assert not (tmp_path / "tfrecords").exists()
 
 
 def test_a_csv_file_gives_the_labels(mine, small):
@@ -173,7 +182,7 @@ def test_too_few_images_for_two_splits_are_refused(mine, small, share):
 
 def test_a_set_that_is_there_is_replaced_only_when_asked(mine, folder):
     before = files(folder)
-    words = ("--source", mine, *options(DRAWING))
+    words = ("--source", mine, *options(IMPORTING))
     done = run("captcha_producer.py", *words, cwd=folder)
     assert done.returncode == 2 and files(folder) == before
     (line,) = errors(done.stderr)
@@ -185,10 +194,9 @@ def test_a_set_that_is_there_is_replaced_only_when_asked(mine, folder):
 
 
 def test_imported_splits_are_not_drawn_over_by_the_producer(mine, tmp_path):
-    words = options(DRAWING)
-    assert run("captcha_producer.py", "--source", mine, *words, cwd=tmp_path).returncode == 0
+    assert run("captcha_producer.py", "--source", mine, *options(IMPORTING), cwd=tmp_path).returncode == 0
     before = files(tmp_path)
-    done = run("captcha_producer.py", *words, cwd=tmp_path)
+    done = run("captcha_producer.py", *options(DRAWING), cwd=tmp_path)
     assert done.returncode == 0 and "train: 6 captchas are in tfrecords/ already" in done.stdout
     assert files(tmp_path) == before
 
@@ -211,7 +219,7 @@ def test_from_the_current_folder_they_are_recorded_as_imported(mine, monkeypatch
     monkeypatch.chdir(mine)
     small = replace(in_folder(tmp_path), batch_size=4, max_steps=4)
     folders = [word for name in ("images_dir", "tfrecords_dir") for word in (f"--{name}", getattr(small, name))]
-    done = run("captcha_producer.py", "--source", ".", *options(DRAWING), *folders, cwd=mine)
+    done = run("captcha_producer.py", "--source", ".", *options(IMPORTING), *folders, cwd=mine)
     assert done.returncode == 0, done.stderr
     for split in SPLITS:
         assert read_manifest(split, small)["source"] == "."

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import captcha_producer
 from captcha_cli import UserError
-from captcha_config import Config
+from captcha_config import MAX_LENGTH, Config
 from captcha_sets.draw import draw
 from captcha_sets.drawing import produce
 from captcha_sets.files import read_checksummed, write_checksummed
@@ -27,7 +27,7 @@ from captcha_sets.library import check_fonts
 from captcha_sets.manifest import make_command, manifest_for_model, read_manifest
 from captcha_sets.pool import draw_many, save_images
 from captcha_sets.replace import write_split
-from captcha_sets.shards import check_shards
+from captcha_sets.shards import check_shards, image_name
 from captcha_sets.sheet import write_sheet
 
 import numpy as np
@@ -181,6 +181,10 @@ def test_any_characters_can_be_part_of_a_file_name(tmp_path):
         assert unquote(label) == draw(int(index), "train", config)[0]
 
 
+def test_the_longest_text_of_any_alphabet_can_be_part_of_a_file_name(tmp_path):
+    (tmp_path / image_name(0, MAX_LENGTH * "漢")).touch()
+
+
 def test_without_images_only_the_records_are_written(tmp_path):
     manifest = produce("train", replace(in_folder(tmp_path), train_count=10), images=False)
     assert manifest["count"] == 10
@@ -315,6 +319,15 @@ def test_images_that_the_producer_did_not_draw_are_never_removed(folder, config,
     before = files(folder)
     with pytest.raises(UserError, match=r"holds files that the producer did not write, such as my holiday\.png"):
         produce("train", replace(config, seed=2), images=images)
+    assert files(folder) == before
+
+
+def test_nothing_is_drawn_if_one_of_the_splits_cannot_be_replaced(folder):
+    (folder / "images" / "validation" / "my holiday.png").write_bytes(b"mine")
+    before = files(folder)
+    done = run("captcha_producer.py", *options(DRAWING), "--replace", "--seed", 2, cwd=folder)
+    (line,) = errors(done.stderr)
+    assert "images/validation: holds files that the producer did not write, such as my holiday.png" in line
     assert files(folder) == before
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from captcha_cli import UserError
 from captcha_sets.draw import draw
 from captcha_sets.drawing import produce
+from captcha_sets.importing import import_images
 from captcha_sets.sheet import contact_sheet, write_sheet
 
 import numpy as np
 import pytest
-from conftest import DRAWING, SMALL, errors, files, options, run
+from conftest import DRAWING, SMALL, errors, files, in_folder, options, run
 from PIL import Image
 
 GAP = 8  # pixels between two images
@@ -50,6 +51,16 @@ def test_the_sheet_never_overwrites_a_file_that_the_producer_did_not_write(folde
         with pytest.raises(UserError, match=message):
             write()
         assert files(folder) == before
+
+
+def test_the_name_of_a_source_is_printed_as_it_is(folder, tmp_path):
+    source = tmp_path / "my[red]" / "a[/b]"
+    source.mkdir(parents=True)
+    for i in range(4):
+        draw(i, "mine", SMALL)[1].save(source / f"{i}_01.png")
+    import_images(source, ("train",), in_folder(tmp_path))
+    done = run("captcha_sets.sheet", "train", cwd=tmp_path)
+    assert f"imported from {source} (4 of 48x32)" in done.stdout, done.stderr
 
 
 def test_the_command_counts_each_character_at_each_position(folder):
