@@ -62,15 +62,16 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field) -> Non
 
 @contextlib.contextmanager
 def quiet_import(name: str) -> Iterator[None]:
-    """Hold back the lines that TensorFlow's C++ prints while it is imported, before any setting can stop them.
+    """Set what TensorFlow must find in the environment, and hold back the lines that it prints while it is imported.
 
     Args:
-      name: __name__ of the calling module; in any other than the main program nothing is held back.
+      name: __name__ of the calling module; in any other than the main program nothing is done.
     """
     if name != "__main__":
         yield
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still raises in Python
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leaves room on the GPU for other programs
     try:
         with quiet_stderr():
             yield

@@ -65,7 +65,7 @@ def predict(config: Config, fresh: int = 0, model: str | Path | None = None, typ
         captchas, images = examples(manifest, network.config), functools.partial(_pick, manifest, network.config)
         source = "validation split"
     logits, labels = captcha_model.predict(network.logits, arrays(captchas, BATCH_SIZE, network.config))
-    return Results(logits, labels, images, network.config, network.name, source, network.look)
+    return Results(logits, labels, images, network.config, network.name, source, network.saved, network.look)
 
 
 def _drawn_like(network: Trained, config: Config, typed: Collection[str]) -> Config:
@@ -119,7 +119,7 @@ def write_report(path: Path, scored: dict, results: Results) -> None:
 
     model = Path(results.model)
     trained_in = transfer.WEIGHTS / model.stem if model.parent == captcha_predict.MODELS else model.parent
-    report.write(path, scored, gallery(results), results.config, log.read(trained_in))
+    report.write(path, scored, gallery(results), results, log.read(trained_in))
     print(f"{path}: open it in a browser", file=sys.stderr)
 
 
@@ -154,9 +154,11 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if not 0 <= args.fresh <= MAX_FRESH:
         raise UserError(f"--fresh {args.fresh} is out of range; it must be from 0 to {MAX_FRESH}")
-    ignored = [name for name in DRAWN_FIELDS if name in vars(args)]
+    ignored = [name for name in ("seed", "workers", *DRAWN_FIELDS) if name in vars(args)]
     if ignored and not args.fresh:
         raise UserError(f"--{ignored[0]} is for fresh captchas; say how many: --fresh 20000")
+    if args.model and "save_dir" in vars(args):
+        raise UserError("--save_dir names a checkpoint, and --model an exported model; leave one of them out")
     if args.report:
         check_report(args.report)
     if args.model:

@@ -30,7 +30,7 @@ import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_pages import MISSING, NEEDED
-from captcha_runs import html, optimizer, transfer
+from captcha_runs import cluster, html, optimizer, transfer
 from captcha_sets.draw import TRAIN
 from captcha_sets.files import lock, write_text
 from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest
@@ -210,6 +210,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         server.add_arguments(parser)
 
 
+@cluster.failures_explained()
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if min(args.sizes) < 1:

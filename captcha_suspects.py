@@ -33,7 +33,7 @@ from captcha_predict.console import printable
 from captcha_predict.decode import classes, decode, probabilities, text_of
 from captcha_predict.form import is_unicode
 from captcha_predict.images import open_image
-from captcha_runs import html, metrics, optimizer, recipe, transfer
+from captcha_runs import cluster, html, metrics, optimizer, recipe, transfer
 from captcha_sets.files import write_text
 from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
 from captcha_sets.pixels import BLOCK, arrays, in_memory, seen
@@ -197,6 +197,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write them for captcha_label.py --suspects")
 
 
+@cluster.failures_explained()
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     html.check_target(args.report)

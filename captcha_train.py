@@ -8,11 +8,12 @@ Stop it at any moment and start it again: it resumes from the newest checkpoint 
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import signal
 from collections.abc import Callable
 
-from captcha_cli import parse_args, quiet_import, run, start_litert
+from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
 
 with quiet_import(__name__):
     import keras
@@ -39,6 +40,7 @@ FIELDS = (
     "learning_rate", "warmup_steps", "weight_decay", "precision", "xla", "eval_every", "save_every", "keep_checkpoints",
     "save_dir",
 )  # fmt: skip
+AUGMENTATION = {"shift", "rotate", "zoom"}
 
 
 def train(config: Config, set_aside: bool = False) -> int:
@@ -137,7 +139,7 @@ def build_or_restore(
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = captcha_model.build(config)
-        averaged = captcha_model.build(config)
+        averaged = captcha_model.build(dataclasses.replace(config, precision="float32"))  # as it is exported
         muon = optimizer.build(model, config, cycle_start)
     if config.init_from and cluster.is_chief() and not step:
         transfer.start_from(config.init_from, model, config)
@@ -188,6 +190,8 @@ def main() -> int:
     like = transfer.like_network(like_sets(config, vars(args)), vars(args))
     like = recipe.for_sets(like, vars(args))
     if like.on_the_fly:
+        if augmentation := AUGMENTATION & vars(args).keys():
+            raise UserError(f"--{min(augmentation)}: images that are drawn on the fly are not augmented; leave it out")
         check_trusted(like.drawer, config)
     start_litert()
     status = train(like, args.set_aside)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.own_style import accuracy, script
 from benchmarks.unseen_styles import STYLES, Style, samples
 from captcha_cli import UserError, run, start_litert
+from captcha_strengths.cells import drop_cut_line
 
 from rich.console import Console
 from rich.table import Table
@@ -98,6 +99,7 @@ def main() -> None:
     styles = [style for style in STYLES if args.styles is None or style.name in args.styles]
     for style in styles:
         draw_style(style)
+    drop_cut_line(RESULTS)
     results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     results = [each for each in results if each["options"] == options]
     done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}

@@ -95,7 +95,7 @@ def train(base: Path, seed: int, max_steps: int | None) -> list[Path]:
     """Import the labelled images and train on them twice, from nothing and from digits; returns the save folders."""
     folders = ("--tfrecords_dir", base / f"tfrecords-{seed}", "--images_dir", base / f"images-{seed}")
     script("captcha_producer.py", "--source", base / "my_images", *folders, "--seed", seed)
-    channels = captcha_predict.load("digits").description["config"]["channels"]  # in both: only the start differs
+    channels = captcha_predict.load("digits").description["config"]["channels"]
     options = ["--seed", seed, "--channels", *channels]
     if max_steps:
         options += ["--max_steps", max_steps]

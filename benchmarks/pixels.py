@@ -8,8 +8,8 @@ process; and then on each in a process of its own, for the memory. RssAnon is th
 mapped is left out, for the system can drop it at any time.
 
 --synthetic_gb 30 adds a file of 30 GB in --folder, which is removed at the end. It is not in the system's cache when a
-process begins to read random batches from it: once as the trainer does, and once with the advice to the system to read
-no more than is asked for (MADV_RANDOM).
+process begins to read random batches from it: once without advice to the system, and once, as the trainer does with
+files larger than memory, with the advice to read no more than is asked for (MADV_RANDOM).
 """
 
 import argparse

@@ -26,6 +26,7 @@ import captcha_predict
 from captcha_cli import run, start_litert
 from captcha_config import Config
 from captcha_predict.images import open_image, resized
+from captcha_sets.draw import check_trusted
 from captcha_sets.pool import draw_many
 
 import numpy as np
@@ -66,7 +67,9 @@ def like_model(model: str) -> Config:
     """The config of captchas like those that a model was trained on."""
     description = captcha_predict.load(model).description
     drawing = {name: value for name, value in description["drawn_with"].items() if name != "source"}
-    return Config.from_dict(description["config"] | drawing)
+    like = Config.from_dict(description["config"] | drawing)
+    check_trusted(like.drawer, Config())
+    return like
 
 
 def first_prediction(path: Path, model: str, rounds: int = 7) -> float:

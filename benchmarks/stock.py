@@ -34,7 +34,8 @@ CHUNK = 250  # captchas that a process draws and reads at a time
 def draw_and_read(model: str, canvas: tuple[int, int], sizes: tuple[int, ...], count: int) -> list[tuple[str, str]]:
     """(text, predicted text) of captchas drawn with the stock library."""
     reader, captcha = captcha_predict.load(model), ImageCaptcha(*canvas, font_sizes=sizes)
-    texts = ["".join(secrets.choice(reader.characters) for _ in range(reader.length)) for _ in range(count)]
+    lengths = range(reader.min_length or reader.length, reader.length + 1)
+    texts = ["".join(secrets.choice(reader.characters) for _ in range(secrets.choice(lengths))) for _ in range(count)]
     return [(text, reader.read(captcha.generate(text).getvalue()).text) for text in texts]
 
 
@@ -46,7 +47,7 @@ def measure(pool: ProcessPoolExecutor, model: str, canvas: tuple[int, int], size
     pairs = list(track(itertools.chain.from_iterable(results), count, name))
     correct = sum(text == read for text, read in pairs)
     same = sum(text.replace("O", "0") == read.replace("O", "0") for text, read in pairs)
-    characters = sum(a == b for text, read in pairs for a, b in zip(text, read, strict=True))
+    characters = sum(a == b for text, read in pairs for a, b in zip(text, read, strict=False))
     low, high = wilson_interval(correct, count)
     accuracy = f"{correct / count:.2%} ({low:.2%} to {high:.2%})"
     return [name, accuracy, f"{same / count:.2%}", f"{characters / sum(len(text) for text, _ in pairs):.2%}"]

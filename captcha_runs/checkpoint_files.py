@@ -48,7 +48,7 @@ def write(
       training: the variables that are needed, beside it, to continue training.
       about: what else the metadata is to say, in plain values.
     Raises:
-      OSError: the folder cannot be written, or the disk is full. The earlier checkpoints are as they were.
+      OSError: the folder cannot be written, or the disk is full. Checkpoints of other steps are as they were.
     """
     pending, stem = folder / PENDING, f"{name}-{step}"
     sweep(folder)
@@ -117,6 +117,12 @@ def newest(folder: Path, *names: str) -> dict | None:
     return None
 
 
+def is_complete(folder: Path, name: str, step: int) -> bool:
+    """Whether the checkpoint of that name and step is there, undamaged."""
+    _, damage = _read(folder / f"{name}-{step}.json")
+    return not damage
+
+
 def _read(path: Path) -> tuple[dict, str]:
     """A checkpoint's metadata, and what is damaged, if anything."""
     try:
@@ -133,7 +139,7 @@ def _read(path: Path) -> tuple[dict, str]:
         wrong = [name for name, digest in metadata["files"].items() if sha256(path.parent / name) != digest]
         return {**metadata, "path": path}, f"{wrong[0]} has a wrong checksum" if wrong else ""
     except OSError as error:
-        return {}, f"{error.strerror}: {Path(error.filename).name}"
+        return {}, f"{error.strerror}: {Path(error.filename or path).name}"
     except ValueError as error:
         return {}, f"{path.name}: {error}"
 

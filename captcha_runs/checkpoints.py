@@ -6,7 +6,7 @@ with Checkpoints(config, manifests, chief) as checkpoints:
     checkpoints.save(step, ...)                     on the disk when it returns
 metadata, trained = best(config, fields)            for those who read what was trained
 
-On a machine that is not the chief all of this does nothing.
+On a machine that is not the chief nothing is read or written.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ FORM = {
     "best": {"step": int, "captcha_accuracy": float, "temperature": float},
     "cycle_start": int,
 }  # of what the trainer adds to a checkpoint's metadata
+NO_BEST = {"step": 0, "captcha_accuracy": 0.0, "temperature": 1.0}  # before the first evaluation
 HOLDER = ".trainer"  # says which process is training in the folder
 
 
@@ -57,7 +58,7 @@ class Checkpoints:
         self._about = {"config": dataclasses.asdict(config), "data": self.data, "drawn_with": drawn_with}
         self._metadata: dict | None = None
         self._misfit = ""  # why the run that is there is to be set aside
-        self.best = {"step": 0, "captcha_accuracy": 0.0, "temperature": 1.0}
+        self.best = NO_BEST
         self._candidate: dict | None = None  # a better evaluation, not saved yet
         self._failure: OSError | None = None  # of the last save
         self._stack = contextlib.ExitStack()
@@ -130,6 +131,8 @@ class Checkpoints:
             return
         checkpoint_files.restore(self._metadata, model, training)
         self.best, self._saved_step = self._metadata["best"], self.step
+        if not checkpoint_files.is_complete(self._folder, BEST, self.best["step"]):  # lost: the next one is the best
+            self.best = NO_BEST
         if self._metadata["path"].stem != f"{LATEST}-{self.step}":  # the run was killed between the two saves
             self._write(LATEST, self.step, self.best, self._config.keep_checkpoints)
         checkpoint_files.keep(self._folder, BEST, self.step, 1)
@@ -145,7 +148,7 @@ class Checkpoints:
         """
         captchas, characters = captcha_model.evaluation(logits, labels, self._config)
         accuracy = float(captchas.mean())
-        if not self.best["step"] or accuracy >= self.best["captcha_accuracy"]:
+        if self._chief and (not self.best["step"] or accuracy >= self.best["captcha_accuracy"]):
             calibrated = temperature(logits, labels, self._config)
             self._candidate = {"step": step, "captcha_accuracy": accuracy, "temperature": calibrated}
         return {"captcha_accuracy": accuracy, "character_accuracy": float(characters.mean())}
@@ -220,7 +223,10 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
     folder = Path(config.save_dir)
     metadata = newest(folder, BEST)
     if not metadata:
-        raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
+        what = (
+            "the best checkpoint is lost; train on" if newest(folder, LATEST) else "there is no checkpoint; train one"
+        )
+        raise UserError(f"{folder.absolute()}: {what}: python captcha_train.py")
     changed = {name: getattr(config, name) for name in fields}
     return metadata, dataclasses.replace(saved_config(metadata), **changed, precision="float32")
 

@@ -47,8 +47,6 @@ def choose_strategy(config: Config) -> tf.distribute.Strategy:
     Raises:
       UserError: TF_CONFIG makes no sense; the batch cannot be spread; or a setting is for one device only.
     """
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others
     _warn_of_unused_gpu()
     if "TF_CONFIG" in os.environ:
         check_tf_config()

@@ -1,17 +1,16 @@
 """An evaluation as one HTML page: it opens from the disk, on a phone too, in light and in dark.
 
-write(path, scored, gallery, config, entries)       the page; its layout is in report.html
+write(path, scored, gallery, results, entries)       the page; its layout is in report.html
 """
 
-import dataclasses
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from captcha_config import Config
 from captcha_predict.decode import classes
 from captcha_runs import attention, html
 from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
+from captcha_runs.scores import Results
 
 import numpy as np
 from markupsafe import Markup
@@ -22,17 +21,18 @@ END = "(end)"  # stands for "no character here"
 PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
 
 
-def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Config, entries: list[dict]) -> None:
+def write(path: Path, scored: dict, gallery: dict[str, list[dict]], results: Results, entries: list[dict]) -> None:
     """Write the page.
 
     Args:
       scored: as scores.score returns it.
       gallery: as scores.gallery returns it.
-      config: that the network was trained with.
+      results: what was scored.
       entries: of its training, as log.read returns them; may be empty.
     Raises:
       OSError: the page cannot be written.
     """
+    config = results.config
     evaluated = [entry for entry in entries if "captcha_accuracy" in entry]
     charts = {
         "confusions": _confusions(scored["confusions"], classes(config)),
@@ -47,7 +47,7 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], config: Conf
         config=config,
         charts=charts,
         gallery=shown,
-        tables=_tables(scored, config, evaluated),
+        tables=_tables(scored, results.trained_with, evaluated),
         percent=_percent,
         json=html.embedded_json(scored),
     )
@@ -57,7 +57,7 @@ def _percent(share: float) -> str:
     return f"{share:.2%}"
 
 
-def _tables(scored: dict, config: Config, evaluated: list[dict]) -> dict[str, list]:
+def _tables(scored: dict, trained_with: dict, evaluated: list[dict]) -> dict[str, list]:
     """The rows of the page's tables."""
     low, high = scored["interval"]
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
@@ -88,7 +88,7 @@ def _tables(scored: dict, config: Config, evaluated: list[dict]) -> dict[str, li
             (entry["step"], f"{entry['loss']:.4f}", _percent(entry["captcha_accuracy"]), f"{entry['seconds']:.0f}")
             for entry in evaluated
         ],
-        "config": list(dataclasses.asdict(config).items()),
+        "config": list(trained_with.items()),
         "versions": list(versions.items()),
     }
 

@@ -28,9 +28,10 @@ class Results:
     logits: np.ndarray  # float32 [count, length, classes], calibrated
     labels: np.ndarray  # int32 [count, length]
     images: Callable[[Sequence[int]], list[Image.Image]]  # from indices to captchas
-    config: Config  # that the network was trained with
+    config: Config  # of the captchas
     model: str  # the network's file
     source: str  # where the captchas are from, in words
+    trained_with: dict  # the config that the network was trained with
     look: Callable | None = None  # images → (logits, position weights); None for an exported model
 
     @functools.cached_property

@@ -26,7 +26,8 @@ class Trained:
     """A network that is ready to read."""
 
     name: str  # the path of its file
-    config: Config  # the one that it was trained with
+    config: Config  # the one that it was trained with, but for the fields that were to stay
+    saved: dict  # the same, with these
     drawn_with: dict  # how its training images were drawn
     logits: Callable  # uint8 [batch, height, width, channels] → calibrated logits, float32 [batch, length, classes]
     look: Callable | None  # the same → (logits, position weights, see attention.with_weights); None for an export
@@ -52,7 +53,8 @@ def of_checkpoint(config: Config, own: Collection[str] = ()) -> Trained:
         found, weights = captcha_model.forward(looking, images)
         return np.asarray(found) / temperature, np.asarray(weights)
 
-    return Trained(str(metadata["path"].with_suffix("")), trained, metadata["drawn_with"], logits, look)
+    name = str(metadata["path"].with_suffix(""))
+    return Trained(name, trained, metadata["config"], metadata["drawn_with"], logits, look)
 
 
 def of_export(model: str | Path | None, config: Config, own: Collection[str] = ()) -> Trained:
@@ -66,4 +68,5 @@ def of_export(model: str | Path | None, config: Config, own: Collection[str] = (
     reader, path = captcha_predict.load(model), captcha_predict.find(model)
     trained = Config.from_file(reader.description["config"], path)
     trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in own})
-    return Trained(str(path), trained, reader.description["drawn_with"], reader.logits, None)
+    saved, drawn_with = (reader.description[name] for name in ("config", "drawn_with"))
+    return Trained(str(path), trained, saved, drawn_with, reader.logits, None)

@@ -128,7 +128,7 @@ def _found(source: Path, good: list[LabelledImage], config: Config) -> str:
     ]
     odd = suspects(good)
     if odd:
-        lines.append("these labels look like a mistake; if one is, correct it and import again (--replace):")
+        lines.append("these labels look like a mistake; if one is, correct it and run the command again:")
         lines += [f"  {line}" for line in odd[:MAX_SUSPECTS]]
     if len(odd) > MAX_SUSPECTS:
         lines.append(f"  and {len(odd) - MAX_SUSPECTS} more")

@@ -40,6 +40,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(trained, t
     assert checkpoint_values(trained / "save", "ckpt-12") == checkpoint_values(trained_once / "save", "ckpt-12")
 
 
+def test_where_the_best_checkpoint_is_lost_the_next_evaluation_is_the_best(trained):
+    for path in [*(trained / "save").glob("best-*"), *(trained / "save").glob("ckpt-12.*")]:
+        path.unlink()
+    path = trained / "save" / "ckpt-10.json"
+    metadata = read_checksummed(path)
+    write_checksummed(path, metadata | {"best": metadata["best"] | {"captcha_accuracy": 1.0}})
+    captcha_train.train(in_folder(trained))
+    assert (trained / "save" / "best-12.json").exists()
+
+
 def test_where_no_checkpoint_is_complete_nothing_is_started_anew(trained):
     for path in (trained / "save").glob("*.index"):
         path.write_bytes(b"")

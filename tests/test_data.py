@@ -113,7 +113,7 @@ def test_a_shift_moves_an_image_by_no_more_than_the_config_says(tmp_path):
     assert (where.min(axis=0) == -2).all() and (where.max(axis=0) == 2).all()
 
 
-def test_zoom_changes_the_size_by_no_more_than_the_config_says(tmp_path):
+def test_zoom_makes_an_image_smaller_and_larger_as_the_config_says(tmp_path):
     image = Image.new("RGB", (SMALL.width, SMALL.height))
     image.paste("white", (14, 6, 34, 26))  # a square of 20 pixels in the centre
     config = in_folder(tmp_path, replace(SMALL, batch_size=200, shift=0, zoom=0.2))

@@ -202,7 +202,7 @@ def test_suspects_are_printed_and_imported_all_the_same(pictures, config, capsys
     source = pictures(["ab", "ba", "ax"])
     assert imported(source, config)["characters"] == "abx"
     _, heading, line = capsys.readouterr().out.splitlines()
-    assert heading == "these labels look like a mistake; if one is, correct it and import again (--replace):"
+    assert heading == "these labels look like a mistake; if one is, correct it and run the command again:"
     assert line.startswith(f"  {source}/") and line.endswith("_ax.png: the label 'ax': 'x' occurs nowhere else")
 
 

@@ -366,7 +366,7 @@ def test_the_accuracy_of_each_length_is_in_the_report(scored):
 def test_a_text_that_is_read_too_short_is_confused_with_the_end(easy):
     labels = np.array([[0, 1], [1, 2]])
     logits = np.eye(3, dtype=np.float32)[[[0, 2], [1, 0]]] * 9
-    results = scores.Results(logits, labels, lambda indices: [], easy, "model", "source")
+    results = scores.Results(logits, labels, lambda indices: [], easy, "model", "source", {})
     assert sorted(scores.score(results)["confusions"]) == [["", "0", 1], ["1", "", 1]]
 
 
@@ -375,7 +375,7 @@ def test_the_report_calls_the_end_by_its_name(easy, tmp_path):
     logits = np.eye(3, dtype=np.float32)[[[0, 2], [1, 0]]] * 9
     images = [draw(i, "own", easy)[1] for i in range(2)]
     results = scores.Results(
-        logits, labels, lambda indices: [images[i] for i in indices], easy, f"{tmp_path}/model", "source"
+        logits, labels, lambda indices: [images[i] for i in indices], easy, f"{tmp_path}/model", "source", {}
     )
     captcha_evaluate.write_report(tmp_path / "report.html", scores.score(results), results)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -386,7 +386,7 @@ def test_the_report_calls_the_end_by_its_name(easy, tmp_path):
 
 def test_a_position_that_no_captcha_has_has_no_accuracy():
     logits, labels = predicted("01", "012"), predicted("01", "012").argmax(axis=-1)
-    results = scores.Results(logits, labels, lambda indices: [], VARYING, "model", "source")
+    results = scores.Results(logits, labels, lambda indices: [], VARYING, "model", "source", {})
     scored = scores.score(results)
     assert scored["by_position"] == [1.0, 1.0, 1.0, None]
     assert list(scored["by_length"]) == [2, 3]

@@ -229,7 +229,7 @@ def test_the_trainer_the_log_the_evaluation_and_the_export_mean_the_same_by_corr
     manifests = {split: read_manifest(split, config) for split in SPLITS}
     assert Checkpoints(config, manifests).judge(1, logits, records["labels"])["captcha_accuracy"] == 34 / 37
     assert messages.misread(records, logits, config).height < 2 * 32 + 3 * 20  # one row of three
-    results = scores.Results(logits, records["labels"], lambda indices: [], config, "model", "source")
+    results = scores.Results(logits, records["labels"], lambda indices: [], config, "model", "source", {})
     assert scores.score(results)["captcha_accuracy"] == 34 / 37
     assert scores.score(results)["character_accuracy"] == 34 / 37
 

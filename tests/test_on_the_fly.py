@@ -21,6 +21,8 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, TRAINING, checkpoint_values, errors, in_folder, options, run, start, wait_for
 
+DRAWN_TRAINING = tuple(name for name in TRAINING if name != "shift")  # what is drawn during training is not augmented
+
 
 def batches(steps: int, first_step: int = 0, config: Config = SMALL, **part: int) -> list:
     """Pairs of arrays: images and labels."""
@@ -97,8 +99,16 @@ def test_a_script_without_a_main_guard_can_train_on_them(tmp_path):
     assert (tmp_path / "runs.txt").read_text().split() == ["run"]
 
 
+def test_augmentation_is_refused(folder):
+    done = run("captcha_train.py", "--on_the_fly", "--rotate", 5, cwd=folder)
+    assert done.returncode == 2
+    assert errors(done.stderr) == [
+        "captcha_train.py: error: --rotate: images that are drawn on the fly are not augmented; leave it out"
+    ]
+
+
 def test_a_killed_worker_ends_the_trainer_with_one_line(folder):
-    words = (*options(TRAINING, replace(SMALL, max_steps=100_000)), "--on_the_fly", "--workers", 1)
+    words = (*options(DRAWN_TRAINING, replace(SMALL, max_steps=100_000)), "--on_the_fly", "--workers", 1)
     process = start("captcha_train.py", *words, cwd=folder)
     wait_for(process, "step 6/")
     (worker,) = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
@@ -113,13 +123,8 @@ def test_a_killed_worker_ends_the_trainer_with_one_line(folder):
 def test_it_needs_no_training_split_and_killed_ends_with_the_weights_of_an_undisturbed_run(config, folder):
     for path in (folder / "tfrecords").glob("*train*"):
         path.unlink()
-    words = (
-        *options(TRAINING, replace(config, max_steps=20, eval_every=20)),
-        "--on_the_fly",
-        "--workers",
-        1,
-        "--save_dir",
-    )
+    small = options(DRAWN_TRAINING, replace(config, max_steps=20, eval_every=20))
+    words = (*small, "--on_the_fly", "--workers", 1, "--save_dir")
     process = start("captcha_train.py", *words, "killed", cwd=folder)
     wait_for(process, "step 6/")
     process.kill()
