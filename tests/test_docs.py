@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -182,7 +183,8 @@ def test_a_file_of_a_page_is_a_drawer_that_compiles(block):
 
 @pytest.mark.parametrize("block", [b for page in ALL for b in blocks(page) if b.language == "python" and b.only_parsed])
 def test_python_that_is_part_of_a_function_compiles(block):
-    compile(f"def function():\n{block.content}", "page", "exec")
+    indented = textwrap.indent(textwrap.dedent(block.content), "    ")
+    compile(f"def function():\n{indented}", "page", "exec")
 
 
 def test_every_other_command_is_known():
