@@ -1,4 +1,4 @@
-"""Training steps in images a second, in each precision, with and without XLA; and the input pipeline alone.
+"""What a GPU makes of the training: the sprint, images a second in each precision, and the drawing that keeps it fed.
 
     python benchmarks/gpu.py [--batch_sizes 128 1024] [--steps 100]
 
@@ -18,50 +18,68 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from captcha_cli import quiet_import, run
 
 with quiet_import(__name__):
-    import captcha_train
+    from benchmarks.scale import training_step
+    from benchmarks.sprint import sprint
 
 import captcha_data
-import captcha_model
 from captcha_config import PRECISIONS, Config
-from captcha_runs import cluster, optimizer
-from captcha_sets.manifest import TRAIN, like_sets, read_manifest
+from captcha_runs import cluster
+from captcha_sets.draw import draw
+from captcha_sets.manifest import SPLITS, TRAIN, like_sets, read_manifest
 
-import keras
-import tensorflow as tf
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 WARMUP_CALLS = 10  # not timed: they trace and compile
+DRAWN = 200  # captchas that are drawn to time it
+EVAL_EVERY = 10  # steps of the sprint between two evaluations
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 1024])
     parser.add_argument("--steps", type=int, default=100, help=f"timed, after {WARMUP_CALLS} that are not")
+    parser.add_argument("--max_steps", type=int, default=Config.max_steps, help="steps of the sprint")
     args = parser.parse_args()
-    cluster.choose_strategy(Config())
-    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    like = like_sets(Config(), ())
-    records = captcha_data.open_pixels(read_manifest(TRAIN, like), like)
-    table = Table(f"on one {device}", "batch", "images/s")
+    devices = cluster.devices(cluster.choose_strategy(Config()))
+    like = like_sets(replace(Config(), max_steps=args.max_steps), ())
+    training, validation = (captcha_data.open_pixels(read_manifest(split, like), like) for split in SPLITS)
+    drawing = drawing_rate(like)
+    print(f"one process draws {drawing:.0f} captchas a second")
+    table = Table(f"on {devices}", "batch", "images/s", "processes that draw as many")
     for size in args.batch_sizes:
-        config = replace(like, batch_size=size)
-        batches = iter(captcha_data.training_batches(records, 0, config))
-        table.add_row("input alone", str(size), f"{rate(functools.partial(next, batches), size, args.steps):.0f}")
-        for precision in PRECISIONS:
-            for xla in (False, True):
-                call = step_on_one_batch(replace(config, precision=precision, xla=xla), next(batches))
-                name = precision + (", XLA" if xla else "")
-                table.add_row(name, str(size), f"{rate(call, size, args.steps):.0f}")
+        for name, images_a_second in measured(replace(like, batch_size=size), training, args.steps).items():
+            table.add_row(name, str(size), f"{images_a_second:.0f}", f"{images_a_second / drawing:.1f}")
     Console(highlight=False).print(table)
 
+    reached, accuracy, seconds = sprint(like, training, validation, EVAL_EVERY)
+    for goal, after in reached.items():
+        print(f"captcha accuracy of {goal:.0%} after {after:.1f} s of training")
+    print(f"{accuracy:.2%} in {seconds:.1f} s")
 
-def step_on_one_batch(config: Config, batch: tuple[tf.Tensor, tf.Tensor]) -> Callable:
-    """A function that trains for one step, always on the same batch, and waits for the device."""
-    keras.utils.set_random_seed(config.seed)
-    model = captcha_model.build(config)
-    train_step = captcha_train.build_train_step(model, optimizer.build(model, config), config)
-    return lambda: float(train_step(*batch)[0])
+
+def measured(config: Config, records: np.memmap, steps: int) -> dict[str, float]:
+    """Images a second of the input, of training steps on one batch, and of both together."""
+    batches = iter(captcha_data.training_batches(records, 0, config))
+    rates = {"input alone": rate(functools.partial(next, batches), config.batch_size, steps)}
+    for precision in PRECISIONS:
+        for xla in (False, True):
+            train_step = training_step(replace(config, precision=precision, xla=xla))
+            name = precision + (", XLA" if xla else "")
+            rates[name] = rate(functools.partial(train_step, *next(batches)), config.batch_size, steps)
+            both = rate(lambda step=train_step: step(*next(batches)), config.batch_size, steps)
+            waiting = max(0.0, 1 - both / rates[name])
+            rates[f"{name}, with its input: waits {waiting:.0%} of the time"] = both
+    return rates
+
+
+def drawing_rate(config: Config) -> float:
+    """Captchas that one process draws in a second."""
+    began = time.perf_counter()
+    for i in range(DRAWN):
+        draw(i, TRAIN, config)
+    return DRAWN / (time.perf_counter() - began)
 
 
 def rate(call: Callable, size: int, steps: int) -> float:

@@ -20,7 +20,7 @@ TIMEOUT = 400  # seconds; even reduced, some train networks much larger than the
 REDUCED = {
     "development_styles.py": "",
     "few_labels.py": "--styles tiles --labels 20 --starts nothing --seeds 1 --max_steps 2",
-    "gpu.py": "--batch_sizes 8 --steps 2",
+    "gpu.py": "--batch_sizes 8 --steps 2 --max_steps 3",
     "growth.py": "--rounds 1",
     "labelling.py": "--folder 10 --labels 3",
     "logging_cost.py": "--blocks 1 --steps 2",
