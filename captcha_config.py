@@ -89,7 +89,7 @@ class Config:
     on_the_fly: bool = option(False, "draw the training images during training, so that none is seen twice")
     shift: int = option(2, "augmentation: largest shift of a training image, pixels in each direction", 0, 64)
     rotate: float = option(0.0, "augmentation: largest rotation, degrees in each direction", 0, 45)
-    zoom: float = option(0.0, "augmentation: sizes from 1 / (1 + zoom) to 1 / (1 - zoom)", 0, 0.5)
+    zoom: float = option(0.0, "augmentation: the size changes by 1 / (1 + zoom) to 1 / (1 - zoom)", 0, 0.5)
 
     # The network
     channels: tuple[int, ...] = option((16, 32, 64, 64), "filters of the convolutions, first to last", 1, 1024)

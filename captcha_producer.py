@@ -29,7 +29,7 @@ FIELDS = (
     *DRAWING_FIELDS, "train_count", "validation_count", "validation_share", "images_per_shard", "workers", "images_dir",
     "tfrecords_dir", "init_from",
 )  # fmt: skip
-OF_DRAWING = {*DRAWING_FIELDS, "train_count", "validation_count", "workers"} - {*CAPTCHA_FIELDS, "seed"}  # alone
+OF_DRAWING = {*DRAWING_FIELDS, "train_count", "validation_count", "workers"} - {*CAPTCHA_FIELDS, "seed"}  # options
 MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
 
 
@@ -111,7 +111,7 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
     if todo:
         check_trusted(like.drawer, config)
     images = write_images(todo, args, like)
-    for split in todo:  # before the first one is drawn, and replaces another
+    for split in todo:  # produce checks this again, but by then the first split may have been replaced
         check_target(split, like, images)
         manifest.check_not_imported(split, like)
     return [produce(split, like, images=images, typed=vars(args)) for split in todo], images

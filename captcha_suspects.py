@@ -171,7 +171,7 @@ def check_names(good: list[LabelledImage], folder: Path) -> None:
     """Raise UserError where captcha_label.py could not find an image again by its name."""
     for image in good:
         name = os.path.relpath(image.path, folder)
-        if Path(name).parts[0] == os.pardir or not is_unicode(name):
+        if name.split(os.sep)[0] == os.pardir or not is_unicode(name):
             raise UserError(f"--json: {image.path}: is not in {folder}, or its name is not UTF-8; move or rename it")
 
 

@@ -190,8 +190,8 @@ def main() -> int:
     like = transfer.like_network(like_sets(config, vars(args)), vars(args))
     like = recipe.for_sets(like, vars(args))
     if like.on_the_fly:
-        if augmentation := AUGMENTATION & vars(args).keys():
-            raise UserError(f"--{min(augmentation)}: images that are drawn on the fly are not augmented; leave it out")
+        if augmentation := sorted(AUGMENTATION & vars(args).keys()):
+            raise UserError(f"--{', --'.join(augmentation)}: images that are drawn on the fly are not augmented")
         check_trusted(like.drawer, config)
     start_litert()
     status = train(like, args.set_aside)

@@ -1,4 +1,4 @@
-"""What a GPU makes of the training: the sprint, images a second in each precision, and the drawing that keeps it fed.
+"""On a GPU: images a second in each precision, how many processes must draw to keep up with it, and the sprint.
 
     python benchmarks/gpu.py [--batch_sizes 128 1024] [--steps 100]
 
@@ -23,11 +23,11 @@ with quiet_import(__name__):
 
 import captcha_data
 from captcha_config import PRECISIONS, Config
-from captcha_runs import cluster
-from captcha_sets.draw import draw
+from captcha_sets.draw import draw, png
 from captcha_sets.manifest import SPLITS, TRAIN, like_sets, read_manifest
 
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
@@ -42,12 +42,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help=f"timed, after {WARMUP_CALLS} that are not")
     parser.add_argument("--max_steps", type=int, default=Config.max_steps, help="steps of the sprint")
     args = parser.parse_args()
-    devices = cluster.devices(cluster.choose_strategy(Config()))
+    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     like = like_sets(replace(Config(), max_steps=args.max_steps), ())
     training, validation = (captcha_data.open_pixels(read_manifest(split, like), like) for split in SPLITS)
     drawing = drawing_rate(like)
     print(f"one process draws {drawing:.0f} captchas a second")
-    table = Table(f"on {devices}", "batch", "images/s", "processes that draw as many")
+    table = Table(f"on one {device}", "batch", "images/s", "processes that draw as many")
     for size in args.batch_sizes:
         for name, images_a_second in measured(replace(like, batch_size=size), training, args.steps).items():
             table.add_row(name, str(size), f"{images_a_second:.0f}", f"{images_a_second / drawing:.1f}")
@@ -75,10 +75,11 @@ def measured(config: Config, records: np.memmap, steps: int) -> dict[str, float]
 
 
 def drawing_rate(config: Config) -> float:
-    """Captchas that one process draws in a second."""
+    """Captchas that one process draws in a second, as PNG files."""
+    draw(0, TRAIN, config)  # opens the fonts
     began = time.perf_counter()
     for i in range(DRAWN):
-        draw(i, TRAIN, config)
+        png(draw(i, TRAIN, config)[1])
     return DRAWN / (time.perf_counter() - began)
 
 

@@ -8,6 +8,7 @@ nothing else run meanwhile. The update of the average of the weights is not part
 """
 
 import argparse
+import functools
 import math
 import string
 import sys
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from captcha_cli import quiet_import, run
 
 with quiet_import(__name__):
-    from benchmarks.gpu import step_on_one_batch
+    from benchmarks import scale
 
 import captcha_model
 from benchmarks.reading import milliseconds
@@ -66,7 +67,7 @@ def training_step(config: Config) -> Callable:
     size = (config.batch_size, config.height, config.width, config.input_channels)
     images = tf.constant(rng.integers(0, 256, size, np.uint8))
     labels = tf.constant(rng.integers(0, len(config.characters), (config.batch_size, config.length), np.int32))
-    return step_on_one_batch(config, (images, labels))
+    return functools.partial(scale.training_step(config), images, labels)
 
 
 def large_convolution() -> tuple[Callable, int]:

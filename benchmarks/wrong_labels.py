@@ -40,14 +40,11 @@ def plant(style: Style, count: int, mistakes: int, folder: Path) -> set[str]:
     rng = random.Random(style.name)
     texts, images = samples(style, count)
     chosen = set(rng.sample(range(count), mistakes))
-    wrong = set()
-    for i, (text, image) in enumerate(zip(texts, images, strict=True)):
-        label = changed(text, style.characters, rng) if i in chosen else text
-        name = f"{i:05}_{label}.png"
+    labels = [changed(text, style.characters, rng) if i in chosen else text for i, text in enumerate(texts)]
+    names = [f"{i:05}_{label}.png" for i, label in enumerate(labels)]
+    for name, image in zip(names, images, strict=True):
         image.save(folder / name)
-        if i in chosen:
-            wrong.add(name)
-    return wrong
+    return {names[i] for i in chosen}
 
 
 def measure(style: Style, count: int, mistakes: int, options: list[str]) -> tuple[int, int, int, float]:

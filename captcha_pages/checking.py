@@ -81,7 +81,7 @@ def read_suspects(path: Path) -> dict:
     labels = {os.path.normpath(file): label for file, label in listed["labels"].items()}
     suspects = [{name: row[name] for name in SUSPECT} for row in listed["suspects"]]
     unlabelled = [row["file"] for row in suspects if row["file"] not in labels]
-    outside = [file for file in labels if os.path.isabs(file) or Path(file).parts[0] == os.pardir]
+    outside = [file for file in labels if os.path.isabs(file) or file.split(os.sep)[0] in (os.curdir, os.pardir)]
     if outside or unlabelled:
         raise UserError(f"{path}: {(outside + unlabelled)[0]!r} is not one of the labelled images; write it again")
     return {"labels": labels, "suspects": suspects}

@@ -55,11 +55,12 @@ def _drawn_like(trained: Trained, config: Config) -> Config:
 
     If these were imported, or one of their fonts is not on this machine, it is `config` with their characters and size.
     """
-    fonts = trained.drawn_with.get("fonts", ())
-    known = trained.drawn_with["source"] is None and all(os.path.exists(font) for font in fonts)
-    drawn_with = trained.drawn_with if known else dataclasses.asdict(config)
-    values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
-    return Config.from_dict(dataclasses.asdict(trained.config) | values)
+    own, values = dataclasses.asdict(trained.config), dataclasses.asdict(config)
+    for drawn_with in (trained.drawn_with, values):
+        like = Config.from_dict(own | {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with})
+        if drawn_with.get("source") is None and all(map(os.path.exists, like.fonts)):
+            break
+    return like
 
 
 def _sliders(like: Config) -> list[dict]:

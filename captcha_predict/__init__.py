@@ -164,8 +164,8 @@ class Reader:
         captcha = [described[name] for name in CAPTCHA]
         self.characters, self.length, self.min_length, self.width, self.height = captcha
         self.one_alphabet = bool(described["config"].get("one_alphabet"))
-        distinct = len(set(self.characters)) == len(self.characters) and self.characters.isprintable()
-        if not distinct or not 0 <= self.min_length <= self.length:
+        sound = len(set(self.characters)) == len(self.characters) and self.characters.isprintable()
+        if not sound or not 0 <= self.min_length <= self.length:
             raise ValueError("its characters or lengths make no sense")
         config = {"min_length": 0, **described["config"]}
         if [config.get(name) for name in CAPTCHA] != captcha:

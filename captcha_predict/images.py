@@ -7,7 +7,7 @@ images_in(folder)           the files of a folder, in order
 
 import hashlib
 import io
-import stat
+import os
 import warnings
 from pathlib import Path
 
@@ -71,19 +71,17 @@ def _opened(source: Path | bytes | Image.Image | np.ndarray, name: Path | str) -
     if not isinstance(source, Path | bytes):
         kind = type(source).__name__
         raise UserError(f"the image is of type {kind}; give a path, bytes, pixels or a Pillow image")
-    size = _file_size(source) if isinstance(source, Path) else len(source)
-    if size > MAX_BYTES:
-        raise UserError(f"{name}: has {size} bytes, more than {MAX_BYTES}; make it smaller")
-    content = io.BytesIO(source.read_bytes() if isinstance(source, Path) else source)
-    return Image.open(content, formats=FORMATS)
+    content = _first_bytes(source) if isinstance(source, Path) else source
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{name}: has more than {MAX_BYTES} bytes; make it smaller")
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def _file_size(path: Path) -> int:
-    """The size in bytes. Raises UserError for a device or a pipe, whose reading need not end."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path}: is not a regular file; leave it out")
-    return status.st_size
+def _first_bytes(path: Path) -> bytes:
+    """What a file holds, and one byte too many at most: a device may never end."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size or MAX_BYTES  # pipes and devices say 0
+        return file.read(min(size, MAX_BYTES) + 1)  # as much is allocated
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -125,8 +123,8 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def images_in(folder: Path) -> list[Path]:
     """The files of a folder, by name, without hidden ones and TABLES. Raises UserError where there is none."""
-    files = (path for path in folder.iterdir() if not path.is_dir() and path.name not in TABLES)
-    paths = sorted(path for path in files if not path.name.startswith("."))
+    files = (path for path in folder.iterdir() if path.is_file() or not path.exists())  # no folders, pipes or devices
+    paths = sorted(path for path in files if path.name not in TABLES and not path.name.startswith("."))
     if not paths:
         raise UserError(f"{folder}: has no images; put some there, or name another folder")
     return paths

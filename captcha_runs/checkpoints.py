@@ -218,15 +218,14 @@ def best(config: Config, fields: Iterable[str]) -> tuple[dict, Config]:
     """The best checkpoint's metadata, and the config that it was trained with, except for `fields`.
 
     Raises:
-      UserError: there is no checkpoint in config.save_dir.
+      UserError: there is no checkpoint in config.save_dir, or the best one is lost.
     """
     folder = Path(config.save_dir)
     metadata = newest(folder, BEST)
+    if not metadata and (latest := newest(folder, LATEST)):
+        raise UserError(f"{folder.absolute()}: the best checkpoint is lost; train on, past step {latest['step']}")
     if not metadata:
-        what = (
-            "the best checkpoint is lost; train on" if newest(folder, LATEST) else "there is no checkpoint; train one"
-        )
-        raise UserError(f"{folder.absolute()}: {what}: python captcha_train.py")
+        raise UserError(f"{folder.absolute()}: there is no checkpoint; train one: python captcha_train.py")
     changed = {name: getattr(config, name) for name in fields}
     return metadata, dataclasses.replace(saved_config(metadata), **changed, precision="float32")
 

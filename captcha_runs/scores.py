@@ -28,7 +28,7 @@ class Results:
     logits: np.ndarray  # float32 [count, length, classes], calibrated
     labels: np.ndarray  # int32 [count, length]
     images: Callable[[Sequence[int]], list[Image.Image]]  # from indices to captchas
-    config: Config  # of the captchas
+    config: Config  # the network's, with the caller's folders and seed
     model: str  # the network's file
     source: str  # where the captchas are from, in words
     trained_with: dict  # the config that the network was trained with

@@ -26,8 +26,8 @@ class Trained:
     """A network that is ready to read."""
 
     name: str  # the path of its file
-    config: Config  # the one that it was trained with, but for the fields that were to stay
-    saved: dict  # the same, with these
+    config: Config  # of its training, except for the caller's own fields
+    saved: dict  # the config of its training, as it was saved
     drawn_with: dict  # how its training images were drawn
     logits: Callable  # uint8 [batch, height, width, channels] → calibrated logits, float32 [batch, length, classes]
     look: Callable | None  # the same → (logits, position weights, see attention.with_weights); None for an export

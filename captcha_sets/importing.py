@@ -12,7 +12,7 @@ from captcha_predict.console import printable
 from captcha_predict.form import is_unicode
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
-from captcha_sets.replace import check_target, write_split
+from captcha_sets.replace import belongs, check_target, write_split
 
 MAX_SUSPECTS = 20  # labels that are listed
 
@@ -58,7 +58,8 @@ def import_images(
     print(_found(source, good, config))
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
     for split in parts:
-        _check_not_replaced(good, split, config)
+        if images or belongs(split, config):
+            _check_not_replaced(good, split, config)
         check_target(split, config, images)
     origin = {
         "source": str(source),
@@ -86,9 +87,13 @@ def _like_other_split(split: str, source: Path, config: Config, typed: Collectio
     """
     like = like_sets(config, (), [split])
     there = open_manifest(split, config)
-    if different := differences(there, config, typed):
-        raise UserError(f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; import both anew")
-    if there["source"] == str(source):
+    compared = [name for name in typed if name != "min_length" or "length" in typed]  # alone, it is above no length
+    if different := differences(there, config, compared):
+        raise UserError(
+            f"{config.tfrecords_dir}: the {split} split has {'; '.join(different)}; set another --tfrecords_dir and"
+            " --images_dir, or remove that split"
+        )
+    if there["source"] is not None and Path(there["source"]).resolve() == source.resolve():
         raise UserError(
             f"{source}: the {split} split was imported from it, and its images would be in both splits; leave out"
             " --splits, or name another source"

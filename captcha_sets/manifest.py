@@ -152,7 +152,7 @@ def check_not_imported(split: str, config: Config) -> None:
     """Raise UserError where a split was imported: drawn captchas do not take its place."""
     try:
         source = verified(read_text(manifest_path(split, config))).get("source")
-    except tf.errors.OpError:  # there is none
+    except tf.errors.OpError:  # there is none, or it cannot be read
         return
     except ValueError:  # it is damaged
         source = _import_of_both(split, config).get("source")

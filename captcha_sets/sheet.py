@@ -20,6 +20,7 @@ with quiet_import(__name__):
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.images import open_image
+from captcha_sets.files import sync
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -96,6 +97,7 @@ def write_sheet(split: str, config: Config) -> Path:
     mark.add_text(*MARK)
     new = path.with_name(f".{path.name}.new")  # a half-written one would count as somebody else's
     contact_sheet(images, COLUMNS).save(new, format="png", pnginfo=mark)
+    sync(new)
     new.replace(path)
     return path
 

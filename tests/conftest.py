@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)  # for the server, and for python -m in other folders
 os.environ.setdefault("COLUMNS", "200")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 from captcha_config import Config  # noqa: E402
 from captcha_sets.drawing import produce  # noqa: E402

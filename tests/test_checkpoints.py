@@ -8,7 +8,7 @@ from pathlib import Path
 import captcha_model
 import captcha_train
 from captcha_cli import UserError
-from captcha_runs import checkpoint_files, optimizer
+from captcha_runs import checkpoint_files, checkpoints, optimizer
 from captcha_runs.checkpoint_files import BEST, LATEST
 from captcha_sets import files as set_files
 from captcha_sets.files import read_checksummed, write_checksummed
@@ -48,6 +48,13 @@ def test_where_the_best_checkpoint_is_lost_the_next_evaluation_is_the_best(train
     write_checksummed(path, metadata | {"best": metadata["best"] | {"captcha_accuracy": 1.0}})
     captcha_train.train(in_folder(trained))
     assert (trained / "save" / "best-12.json").exists()
+
+
+def test_where_only_the_best_checkpoint_is_lost_the_evaluation_says_so(trained):
+    for path in (trained / "save").glob("best-*"):
+        path.unlink()
+    with pytest.raises(UserError, match="save: the best checkpoint is lost; train on, past step 12"):
+        checkpoints.best(in_folder(trained), ())
 
 
 def test_where_no_checkpoint_is_complete_nothing_is_started_anew(trained):

@@ -20,7 +20,7 @@ from captcha_sets.manifest import SPLITS, VALIDATION, read_manifest
 
 import numpy as np
 import pytest
-from conftest import SMALL, Process, in_folder, run
+from conftest import SMALL, Process, errors, in_folder, run
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,22 @@ def test_without_a_report_it_needs_no_matplotlib(network, tmp_path):
 def test_without_a_checkpoint_it_says_how_to_get_one(config):
     with pytest.raises(UserError, match=r"there is no checkpoint; train one: python captcha_train\.py"):
         captcha_evaluate.predict(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seed", 7), "--seed is for fresh captchas; say how many: --fresh 20000"),
+        (("--workers", 1), "--workers is for fresh captchas; say how many: --fresh 20000"),
+        (
+            ("--model", "digits", "--save_dir", "x"),
+            "--save_dir names a checkpoint, and --model an exported model; leave one of them out",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(words, message, tmp_path):
+    done = run("captcha_evaluate.py", *words, cwd=tmp_path)
+    assert (done.returncode, errors(done.stderr)) == (2, [f"captcha_evaluate.py: error: {message}"])
 
 
 @pytest.mark.parametrize("count", [-1, 10**9 + 1])

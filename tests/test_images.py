@@ -31,7 +31,7 @@ def picture(format="png"):
         (picture("tiff"), "is not a PNG, JPEG, GIF, WebP or BMP file"),
         (picture()[: len(picture()) // 2], "cannot be read"),
         (picture("jpeg")[: len(picture("jpeg")) // 2], "cannot be read"),
-        (picture() + bytes(10_000_001), "more than 10000000; make it smaller"),
+        (picture() + bytes(10_000_001), "has more than 10000000 bytes; make it smaller"),
     ],
     ids=["empty", "text", "tiff", "half a png", "half a jpeg", "too many bytes"],
 )
@@ -45,10 +45,16 @@ def test_a_file_that_is_not_a_complete_image_is_refused_in_one_line(tmp_path, co
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
-def test_a_pipe_is_refused_before_it_is_read(tmp_path):
+def test_a_pipe_in_a_folder_is_left_out(tmp_path):
+    """Who opens it may wait for ever."""
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UserError, match=r"pipe\.png: is not a regular file; leave it out"):
-        open_image(tmp_path / "pipe.png")
+    (tmp_path / "picture.png").write_bytes(picture())
+    assert images_in(tmp_path) == [tmp_path / "picture.png"]
+
+
+def test_of_an_endless_device_no_more_is_read_than_an_image_may_have():
+    with pytest.raises(UserError, match="/dev/zero: has more than 10000000 bytes; make it smaller"):
+        open_image(Path("/dev/zero"))
 
 
 def test_a_side_that_would_take_hundreds_of_megabytes_to_resize_is_refused(tmp_path):

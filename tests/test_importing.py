@@ -353,7 +353,7 @@ def test_the_second_split_has_the_captcha_of_a_first_one_that_was_drawn(pictures
 def test_what_is_typed_for_a_split_must_be_what_the_other_split_has(pictures, config):
     imported(pictures(["ab", "abc", "cccc"]), config)
     source = pictures(["ab", "bc"], name="others")
-    with pytest.raises(UserError, match="the train split has length 4, not 2; import both anew"):
+    with pytest.raises(UserError, match="the train split has length 4, not 2; set another --tfrecords_dir"):
         import_images(source, (VALIDATION,), replace(config, length=2), typed={"length"})
     assert not set_exists(VALIDATION, config)
 

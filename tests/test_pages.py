@@ -14,14 +14,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from captcha_config import Config
+from captcha_pages import checking, reading
 from captcha_pages.pictures import Pictures
 from captcha_pages.tables import Table
 from captcha_predict import MODELS, Reader, UserError
 from captcha_predict.images import images_in
+from captcha_runs.trained import Trained
 from captcha_sets.draw import draw
 
 import pytest
-from conftest import SCREENSHOTS, browser_only, errors, opened, run, start, wait_for
+from conftest import SCREENSHOTS, SMALL, browser_only, errors, opened, run, start, wait_for
 
 PICTURES = 60
 CORRECTED = range(0, PICTURES, 6)  # of the pictures that the test labels, in the order in which they come
@@ -564,3 +566,24 @@ def test_the_page_draws_reads_and_shows_each_position(browser, trying, tmp_path,
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=SCREENSHOTS / f"try-{width}.png", full_page=True)
     assert complaints == []
+
+
+@pytest.mark.parametrize("file", ["", ".", "a/..", "..", "../a.png"])
+def test_suspects_outside_of_the_folder_are_refused(file, tmp_path):
+    path = tmp_path / "suspects.json"
+    path.write_text(json.dumps({"labels": {file: "12"}, "suspects": []}))
+    with pytest.raises(UserError, match="is not one of the labelled images; write it again"):
+        checking.read_suspects(path)
+
+
+def test_a_file_whose_name_begins_with_two_dots_is_in_the_folder(tmp_path):
+    path = tmp_path / "suspects.json"
+    path.write_text(json.dumps({"labels": {"..a.png": "12"}, "suspects": []}))
+    assert checking.read_suspects(path)["labels"] == {"..a.png": "12"}
+
+
+def test_where_the_fonts_of_the_training_are_missing_the_page_draws_as_the_config_says():
+    drawn_with = {"source": None, "drawer": "captcha_sets.styles:draw", "fonts": ["/no/such/font.ttf"]}
+    trained = Trained("model", SMALL, {}, drawn_with, lambda images: None, None)
+    like = reading._drawn_like(trained, Config())
+    assert (like.drawer, like.fonts, like.characters) == (Config.drawer, (), SMALL.characters)

@@ -101,3 +101,16 @@ def test_a_folder_with_too_few_images_is_refused_in_one_line(tmp_path):
     assert done.returncode == 2
     (line,) = errors(done.stderr)
     assert "only 1 usable images; at least 4 are needed" in line
+
+
+def test_images_that_the_page_could_not_find_again_are_refused_before_any_training(tmp_path):
+    (tmp_path / "mine").mkdir()
+    rows = ["file,label"]
+    for i in range(4):
+        draw(i, "own", QUICK)[1].save(tmp_path / f"{i}.png")
+        rows.append(f"../{i}.png,0{i}")
+    (tmp_path / "mine" / "labels.csv").write_text("\n".join(rows))
+    done = run("captcha_suspects.py", "mine/labels.csv", "--json", "suspects.json", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = errors(done.stderr)
+    assert "--json: mine/../0.png: is not in mine, or its name is not UTF-8; move or rename it" in line

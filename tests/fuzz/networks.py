@@ -43,7 +43,7 @@ def checkpoint_metadata(work: Path, mutator: Mutator) -> None:
     hostile = with_checksum(mutator.values(values)).encode(errors="replace")
     path.write_bytes(mutator.choice((hostile, mutator.json(json.loads(original)))))
     metadata, config = checkpoints.best(CONFIG, ("save_dir",))
-    network = Trained("best", config, metadata["drawn_with"], logits=None, look=None)
+    network = Trained("best", config, metadata["config"], metadata["drawn_with"], logits=None, look=None)
     captcha_evaluate._drawn_like(network, CONFIG, ())
     assert metadata["best"]["temperature"] > 0
     checkpoint_files.restore(metadata, _digits())
