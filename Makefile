@@ -103,14 +103,20 @@ models: .venv/.done
 STARTER_FONTS := benchmarks/starter_fonts.txt
 STARTER_SIZES := 90x30 100x30 100x40 120x40 120x60 130x53 140x70 150x50 160x60 160x80 180x60 200x70 200x80 240x80 250x60 280x80 300x100
 STARTER := --tfrecords_dir tfrecords/starter --save_dir save/starter
+STYLES = $(DRAW) --width 192 --height 64 --characters 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \
+	--min_length 3 --length 8 --drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
 
 # It can be stopped and resumed. Its fonts are in Debian's packages that benchmarks/starter_fonts.packages lists.
+# Two cycles of the learning rate, each with captchas of its own; the network that ships lies between their two networks.
 starter: .venv/.done
-	$(DRAW) --tfrecords_dir tfrecords/starter --train_count 300000 --validation_count 5000 --width 192 --height 64 \
-		--characters 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ --min_length 3 --length 8 \
-		--drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
-	$(RUN) captcha_train.py $(STARTER) --max_steps 12000 --batch_size 128 --learning_rate 0.004 --eval_every 1000 --save_every 500 \
-		--no-input_downsampling --input_color --channels 16 32 64 128 128 128 --head_units 32 128
+	$(STYLES) --tfrecords_dir tfrecords/starter-1 --train_count 300000 --validation_count 5000
+	$(STYLES) --tfrecords_dir tfrecords/starter --seed 3 --train_count 140000 --validation_count 3000
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter-1 --save_dir save/starter-1 --max_steps 12000 --batch_size 128 \
+		--learning_rate 0.004 --eval_every 1000 --save_every 500 --no-input_downsampling --input_color \
+		--channels 16 32 64 128 128 128 --head_units 32 128
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter --save_dir save/starter-2 --init_from save/starter-1 --max_steps 3000 \
+		--batch_size 128 --learning_rate 0.001 --eval_every 500 --save_every 250
+	$(RUN) -m captcha_runs.interpolation save/starter-1 save/starter-2 --share 0.6 --tfrecords_dir tfrecords/starter --save_dir save/starter
 	$(RUN) benchmarks/development_styles.py images/development --labelled 500
 	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development --one_alphabet
 	mv weights/starter/model.tflite captcha_predict/models/starter.tflite
