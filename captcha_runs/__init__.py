@@ -6,6 +6,7 @@ checkpoint_files    one checkpoint: complete or absent
 optimizer           Muon, and the learning-rate schedule
 average             the moving average of the weights, which is evaluated and exported
 transfer            initialize a network from another one
+interpolation       the network between two, one of which was trained on from the other
 recipe              steps and augmentation for imported images
 verdict             whether more labels would help
 log                 the terminal, log.jsonl, TensorBoard
