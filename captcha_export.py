@@ -69,8 +69,8 @@ def export(
     """
     folder = Path(to or config.save_dir)
     elsewhere = folder.resolve() != Path(config.save_dir).resolve()
-    if elsewhere and any(folder.glob(f"{checkpoint_files.LATEST}-*")):
-        raise UserError(f"{folder}: holds the checkpoints of another run; export to another folder (--to)")
+    if elsewhere:
+        checkpoints.check_no_run(folder, "export to another folder (--to)")
     metadata, trained = checkpoints.best(config, [*FOLDERS, *CHANGEABLE.intersection(typed)])
     metadata["config"] |= {name: getattr(trained, name) for name in CHANGEABLE}
     checkpoint = captcha_model.build(trained, channels=3)

@@ -235,6 +235,12 @@ def saved_config(metadata: dict) -> Config:
     return Config.from_file(metadata["config"], metadata["path"])
 
 
+def check_no_run(folder: Path, advice: str) -> None:
+    """Raise UserError where a folder holds a run, whose best checkpoint weights from elsewhere would replace."""
+    if any(folder.glob(f"{LATEST}-*")):
+        raise UserError(f"{folder}: holds the checkpoints of another run; {advice}")
+
+
 def write_weights(metadata: dict, model: keras.Model, folder: Path) -> None:
     """Put a checkpoint's network, without what only training needs, into another folder, in place of the best there."""
     own = ("path", "format", "files", "variables", "versions")

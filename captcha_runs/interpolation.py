@@ -40,29 +40,38 @@ def interpolate(first: Path, second: Path, share: float, config: Config) -> floa
     Returns:
       The captcha accuracy on the validation split.
     Raises:
-      UserError: a checkpoint or a split is missing or damaged, or the networks differ in their layers.
+      UserError: config.save_dir holds another run; a checkpoint or a split is missing or damaged; or the networks
+        differ in their layers.
     """
+    folder = Path(config.save_dir)
+    checkpoints.check_no_run(folder, "write to another one (--save_dir)")
     (metadata, trained), (other, _) = (
-        checkpoints.best(dataclasses.replace(config, save_dir=str(folder)), FIELDS) for folder in (second, first)
+        checkpoints.best(dataclasses.replace(config, save_dir=str(each)), FIELDS) for each in (second, first)
     )
-    network, start = captcha_model.build(trained), captcha_model.build(trained)
-    checkpoint_files.restore(metadata, network)
-    checkpoint_files.restore(other, start)
-    pairs = zip(start.get_weights(), network.get_weights(), strict=True)
-    network.set_weights([a + share * (b - a) for a, b in pairs])
-
+    network = _between(other, metadata, share, trained)
     training, validation = (
         captcha_data.open_pixels(manifest_for_model(split, trained), trained) for split in (TRAIN, VALIDATION)
     )
     batches = captcha_data.training_batches(training, 0, trained).take(BATCHES)
     renew_statistics(network, (images for images, _ in track(batches, BATCHES, "batch normalization", "batches")))
+
     forward = functools.partial(captcha_model.forward, network)
     logits, labels = captcha_model.predict(forward, captcha_data.evaluation_batches(validation, trained.batch_size))
     accuracy = float(captcha_model.evaluation(logits, labels, trained)[0].mean())
     temperature = metrics.temperature(logits, labels, trained)
     best = {"step": metadata["step"], "captcha_accuracy": accuracy, "temperature": temperature}
-    checkpoints.write_weights(metadata | {"best": best}, network, Path(config.save_dir))
+    checkpoints.write_weights(metadata | {"best": best}, network, folder)
     return accuracy
+
+
+def _between(first: dict, second: dict, share: float, config: Config) -> keras.Model:
+    """The network with `share` of the second checkpoint's weights, and the rest of the first one's."""
+    networks = [captcha_model.build(config) for _ in range(2)]
+    for metadata, network in zip((first, second), networks, strict=True):
+        checkpoint_files.restore(metadata, network)
+    ours, theirs = (network.get_weights() for network in networks)
+    networks[0].set_weights([a + share * (b - a) for a, b in zip(ours, theirs, strict=True)])
+    return networks[0]
 
 
 def renew_statistics(network: keras.Model, batches: Iterable[tf.Tensor]) -> None:

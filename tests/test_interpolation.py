@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import captcha_model
 import captcha_train
+from captcha_cli import UserError
 from captcha_runs import checkpoint_files, checkpoints, interpolation
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, errors, in_folder, run
+from conftest import SMALL, errors, files, in_folder, run
 
 STATISTICS = ("moving_mean", "moving_variance")
 
@@ -44,3 +45,11 @@ def test_a_share_out_of_range_is_refused(tmp_path, share):
     done = run("captcha_runs.interpolation", "a", "b", f"--share={share}", cwd=tmp_path)
     assert done.returncode == 2
     assert "is out of range; it must be from 0 to 1" in errors(done.stderr)[0]
+
+
+def test_another_run_is_not_replaced(trained):
+    before = files(trained / "save")
+    message = r"save: holds the checkpoints of another run; write to another one \(--save_dir\)"
+    with pytest.raises(UserError, match=message):
+        interpolation.interpolate(trained / "save", trained / "save", 0.5, in_folder(trained))
+    assert files(trained / "save") == before
