@@ -6,7 +6,6 @@ python captcha_evaluate.py --model letters --fresh 20000
 """
 
 import argparse
-import dataclasses
 import functools
 import json
 import sys
@@ -22,7 +21,7 @@ import captcha_predict
 from captcha_config import Config
 from captcha_predict.images import open_image
 from captcha_runs import log, trained, transfer
-from captcha_runs.scores import Results, gallery, score
+from captcha_runs.scores import Results, score
 from captcha_runs.trained import DRAWN_FIELDS, Trained
 from captcha_sets.draw import check_trusted, draw
 from captcha_sets.manifest import VALIDATION, manifest_for_model
@@ -76,9 +75,8 @@ def _drawn_like(network: Trained, config: Config, typed: Collection[str]) -> Con
             f"--fresh: the network was trained on images imported from {drawn_with['source']}, which cannot be drawn;"
             " leave out --fresh to score the validation split"
         )
-    values = {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with}
-    values |= {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed}
-    like = Config.from_dict(dataclasses.asdict(network.config) | values)
+    given = {name: getattr(config, name) for name in DRAWN_FIELDS if name in typed}
+    like = trained.drawn_like(network, drawn_with | given)
     check_trusted(like.drawer, config)
     return like
 
@@ -119,7 +117,7 @@ def write_report(path: Path, scored: dict, results: Results) -> None:
 
     model = Path(results.model)
     trained_in = transfer.WEIGHTS / model.stem if model.parent == captcha_predict.MODELS else model.parent
-    report.write(path, scored, gallery(results), results, log.read(trained_in))
+    report.write(path, scored, results, log.read(trained_in))
     print(f"{path}: open it in a browser", file=sys.stderr)
 
 

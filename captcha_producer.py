@@ -29,7 +29,7 @@ FIELDS = (
     *DRAWING_FIELDS, "train_count", "validation_count", "validation_share", "images_per_shard", "workers", "images_dir",
     "tfrecords_dir", "init_from",
 )  # fmt: skip
-OF_DRAWING = {*DRAWING_FIELDS, "train_count", "validation_count", "workers"} - {*CAPTCHA_FIELDS, "seed"}  # options
+NOT_IMPORTED = {*DRAWING_FIELDS, "train_count", "validation_count", "workers"} - {*CAPTCHA_FIELDS, "seed"}
 MAX_IMAGES = 1_000_000  # PNG files that are written without being asked for
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     for_imports = args.leave_out or args.ignore_case or "init_from" in args or "validation_share" in args
     if for_imports and not args.source:
         raise UserError("--leave-out, --ignore_case, --init_from, --validation_share need --source")
-    if args.source and (of_drawing := sorted(OF_DRAWING & vars(args).keys())):
+    if args.source and (of_drawing := sorted(NOT_IMPORTED & vars(args).keys())):
         raise UserError(f"--{', --'.join(of_drawing)}: for captchas that are drawn; not with --source")
     if args.update and (args.source or args.replace):
         raise UserError("--update draws what no longer fits; leave it out with --replace and with --source")

@@ -10,7 +10,7 @@ import os
 
 from captcha_config import Config
 from captcha_pages import network, server
-from captcha_runs.trained import DRAWN_FIELDS, Trained
+from captcha_runs.trained import Trained, drawn_like
 from captcha_sets.draw import check_drawing, check_trusted, draw, png
 
 from starlette.routing import Route
@@ -55,12 +55,10 @@ def _drawn_like(trained: Trained, config: Config) -> Config:
 
     If these were imported, or one of their fonts is not on this machine, it is `config` with their characters and size.
     """
-    own, values = dataclasses.asdict(trained.config), dataclasses.asdict(config)
-    for drawn_with in (trained.drawn_with, values):
-        like = Config.from_dict(own | {name: drawn_with[name] for name in DRAWN_FIELDS if name in drawn_with})
-        if drawn_with.get("source") is None and all(map(os.path.exists, like.fonts)):
-            break
-    return like
+    like = drawn_like(trained, trained.drawn_with)
+    if trained.drawn_with["source"] is None and all(map(os.path.exists, like.fonts)):
+        return like
+    return drawn_like(trained, dataclasses.asdict(config))
 
 
 def _sliders(like: Config) -> list[dict]:

@@ -1,6 +1,6 @@
 """An evaluation as one HTML page: it opens from the disk, on a phone too, in light and in dark.
 
-write(path, scored, gallery, results, entries)       the page; its layout is in report.html
+write(path, scored, results, entries)     the page; its layout is in report.html
 """
 
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 from captcha_predict.decode import classes
 from captcha_runs import attention, html
 from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
-from captcha_runs.scores import Results
+from captcha_runs.scores import Results, gallery
 
 import numpy as np
 from markupsafe import Markup
@@ -21,12 +21,11 @@ END = "(end)"  # stands for "no character here"
 PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
 
 
-def write(path: Path, scored: dict, gallery: dict[str, list[dict]], results: Results, entries: list[dict]) -> None:
+def write(path: Path, scored: dict, results: Results, entries: list[dict]) -> None:
     """Write the page.
 
     Args:
       scored: as scores.score returns it.
-      gallery: as scores.gallery returns it.
       results: what was scored.
       entries: of its training, as log.read returns them; may be empty.
     Raises:
@@ -39,7 +38,7 @@ def write(path: Path, scored: dict, gallery: dict[str, list[dict]], results: Res
         "calibration": _calibration(scored["calibration"]),
         "training": _training(entries, evaluated) if evaluated else "",
     }
-    shown = {heading: [_captcha(captcha) for captcha in captchas] for heading, captchas in gallery.items()}
+    shown = {heading: [_captcha(captcha) for captcha in captchas] for heading, captchas in gallery(results).items()}
     html.write(
         path,
         "report.html",

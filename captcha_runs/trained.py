@@ -2,6 +2,7 @@
 
 network = of_checkpoint(config)         the best checkpoint in config.save_dir
 network = of_export(model, config)      a .tflite file, or a shipped model
+config = drawn_like(network, values)    to draw captchas like those of its training
 """
 
 import dataclasses
@@ -70,3 +71,13 @@ def of_export(model: str | Path | None, config: Config, own: Collection[str] = (
     trained = dataclasses.replace(trained, **{name: getattr(config, name) for name in own})
     saved, drawn_with = (reader.description[name] for name in ("config", "drawn_with"))
     return Trained(str(path), trained, saved, drawn_with, reader.logits, None)
+
+
+def drawn_like(network: Trained, values: dict) -> Config:
+    """The config of captchas with the network's characters, lengths and size, drawn as DRAWN_FIELDS in `values` say.
+
+    Raises:
+      UserError: a value makes no sense.
+    """
+    drawing = {name: values[name] for name in DRAWN_FIELDS if name in values}
+    return Config.from_dict(dataclasses.asdict(network.config) | drawing)

@@ -10,7 +10,7 @@ from pathlib import Path
 import captcha_evaluate
 from captcha_config import Config
 from captcha_predict import MODELS
-from captcha_runs import log, transfer
+from captcha_runs import log, scores, transfer
 
 import pytest
 from conftest import SCREENSHOTS, SMALL, browser_only, in_folder, opened, run
@@ -107,7 +107,7 @@ def test_a_folder_that_does_not_exist_is_refused_before_anything_is_scored(tmp_p
 
 def test_the_report_of_a_checkpoint_shows_where_it_looked(trained):
     results = captcha_evaluate.predict(in_folder(trained))
-    entries = [entry for captchas in captcha_evaluate.gallery(results).values() for entry in captchas]
+    entries = [entry for captchas in scores.gallery(results).values() for entry in captchas]
     for entry in entries:
         assert entry["weights"].shape[0] == SMALL.length
         assert entry["weights"].sum(axis=-1) == pytest.approx(1, abs=1e-3)
