@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
-CLEARLY = 75  # difference in lightness, of 255, at which ink is clearly seen on its ground
+CONTRASTS = (40, 75, 75)  # least difference in lightness, of 255, between ink and its ground
 BY_COLOUR = 150  # distance in RGB at which ink is seen by its colour alone
 BY_COLOUR_ALONE = 0.15  # share of inks that are seen by their colour alone
 SMALL_TEXT = "abcdefghkmnpqrstuvwxyz23456789"
@@ -47,9 +47,10 @@ def _lightness(colour: Colour) -> float:
 def ink_on(ground: Colour, rng: random.Random) -> Colour:
     """A colour that can be seen on the ground: by its lightness, or now and then by its colour alone."""
     least = BY_COLOUR if rng.random() < BY_COLOUR_ALONE else None
+    contrast = rng.choice(CONTRASTS)
     for _ in range(50):
         ink = any_colour(rng)
-        if math.dist(ink, ground) > least if least else abs(_lightness(ink) - _lightness(ground)) > CLEARLY:
+        if math.dist(ink, ground) > least if least else abs(_lightness(ink) - _lightness(ground)) > contrast:
             return ink
     return (0, 0, 0) if _lightness(ground) > 127 else (255, 255, 255)
 
@@ -92,7 +93,7 @@ GROUNDS: tuple[Callable, ...] = (plain, plain, gradient, clouds, clouds, stripes
 
 def clutter(image: Image.Image, colours: list[Colour], rng: random.Random) -> None:
     """Draw none, one or two kinds of clutter."""
-    kinds = (_lines, _lines, _arcs, _curves, _dots, _dots, _blobs, _grid, _small_text)
+    kinds = (_lines, _lines, _arcs, _curves, _dots, _dots, _dashes, _blobs, _grid, _small_text)
     for kind in rng.sample(kinds, rng.choice([0, 0, 1, 1, 1, 2])):
         kind(ImageDraw.Draw(image), image.size, rng.choice(colours), rng)
 
@@ -129,6 +130,14 @@ def _dots(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour, rng: 
     for _ in range(rng.choice([20, 50, 80, 120]) // (radius + 1)):
         x, y = _point(size, rng)
         pen.ellipse([x, y, x + radius, y + radius], fill=colour)
+
+
+def _dashes(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour, rng: random.Random) -> None:
+    """Short strokes, all in one direction."""
+    width, right, down = rng.choice([1, 2, 3]), rng.randint(-4, 4), rng.randint(1, 4)
+    for _ in range(rng.choice([10, 20, 40])):
+        x, y = _point(size, rng)
+        pen.line([x, y, x + right, y + down], fill=colour, width=width)
 
 
 def _blobs(pen: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour, rng: random.Random) -> None:

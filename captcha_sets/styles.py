@@ -24,6 +24,7 @@ ONE_INK = 0.6  # share with one colour for all characters
 PATCHES = 0.15  # share with a ground of its own behind each character
 OVERLAPS = (0, 0, 0.05, 0.1, 0.2, 0.3)  # of characters, share of their width
 UNEVEN = (0, 0, 0.05, 0.15)  # distance of a character from the middle line, share of the height
+IRREGULAR = 0.4  # share of captchas whose gaps differ: some characters touch, others stand apart
 SPREADS = (0, 0.2, 0.5)  # distance of a character from the middle of its gap, share of the gap
 
 
@@ -81,16 +82,22 @@ def _places(pairs: list[Pair], size: tuple[int, int], rng: random.Random) -> lis
     overlap, uneven, spread = rng.choice(OVERLAPS), rng.choice(UNEVEN) * height, rng.choice(SPREADS)
     middle = height * rng.uniform(0.45, 0.55)
     steps = [glyph.width * (1 - overlap) for glyph, _ in pairs]
-    free = max(0.0, width - sum(steps))
-    gap = rng.random() * free / len(pairs)
-    x = rng.uniform(0, free - gap * len(pairs))
+    free = max(0.0, width - sum(steps) - overlap * pairs[-1][0].width)  # nothing overlaps the last one
+    gaps = _gaps(len(pairs), rng.random() * free, rng)
+    x = rng.uniform(0, free - sum(gaps))
     places = []
-    for (glyph, _), step in zip(pairs, steps, strict=True):
+    for (glyph, _), step, gap in zip(pairs, steps, gaps, strict=True):
         left = round(x + gap * (0.5 + rng.uniform(-spread, spread)))
         top = round(middle - glyph.height / 2 + rng.uniform(-uneven, uneven))
         places.append(Place(left, top, (x, x + step + gap)))
         x += step + gap
     return places
+
+
+def _gaps(count: int, total: float, rng: random.Random) -> list[float]:
+    """The gap of each character; together they are `total` pixels."""
+    weights = [rng.expovariate(1) for _ in range(count)] if rng.random() < IRREGULAR else [1.0] * count
+    return [total * weight / sum(weights) for weight in weights]
 
 
 def _patch(image: Image.Image, columns: tuple[float, float], colour: Colour, rng: random.Random) -> None:

@@ -60,13 +60,30 @@ def test_in_a_share_of_captchas_small_letters_are_as_high_as_capitals(share, hei
     assert len({bottom - top for _, top, _, bottom in boxes}) == heights
 
 
+def test_characters_that_overlap_stay_within_the_picture(monkeypatch):
+    monkeypatch.setattr(styles, "OVERLAPS", (0.3,))
+    monkeypatch.setattr(styles, "SPREADS", (0,))
+    for i in range(50):
+        pairs = glyphs.glyphs("WMWMWMWM", [SERIF] * 8, (90, 30), random.Random(i))
+        lefts = [place.left for place in styles._places(pairs, (90, 30), random.Random(i))]
+        assert lefts[0] >= 0 and lefts[-1] + pairs[-1][0].width <= 90 + 8  # each may be rounded up
+
+
+@pytest.mark.parametrize(("share", "different"), [(0.0, 1), (1.0, 4)])
+def test_in_a_share_of_captchas_some_characters_stand_closer_together_than_others(share, different, monkeypatch):
+    monkeypatch.setattr(styles, "IRREGULAR", share)
+    gaps = styles._gaps(4, 30.0, random.Random(1))
+    assert len(set(gaps)) == different
+    assert sum(gaps) == pytest.approx(30.0)
+
+
 def test_ink_can_be_seen_on_its_ground():
     rng = random.Random(1)
     for _ in range(500):
         ground = clutter.any_colour(rng)
         ink = clutter.ink_on(ground, rng)
         lightness = abs(clutter._lightness(ink) - clutter._lightness(ground))
-        assert lightness > clutter.CLEARLY or np.linalg.norm(np.subtract(ink, ground)) > clutter.BY_COLOUR
+        assert lightness > min(clutter.CONTRASTS) or np.linalg.norm(np.subtract(ink, ground)) > clutter.BY_COLOUR
 
 
 def test_styles_differ_more_than_the_text_does():
