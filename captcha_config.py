@@ -154,7 +154,7 @@ class Config:
 
     def _check_lengths(self) -> None:
         if self.min_length > self.length:
-            raise UserError(f"min_length: {self.min_length} must not be more than length {self.length}")
+            raise UserError(f"min_length: {self.min_length} must not be more than length {self.length}; set both")
         if self.min_length == self.length:
             object.__setattr__(self, "min_length", 0)  # one way to say it: sets and runs are compared by their values
 

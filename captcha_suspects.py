@@ -75,6 +75,10 @@ def suspects(good: list[LabelledImage], config: Config) -> list[Suspect]:
     """
     images, labels = _opened(good, config)
     logits = held_out_logits(images, labels, config)
+    if not np.isfinite(logits).all():
+        raise UserError(
+            f"the training diverged; try a lower learning rate (--learning_rate {config.learning_rate / 2:g})"
+        )
     predicted = probabilities(logits / metrics.temperature(logits, labels, config), config)  # [count, length, classes]
     texts, confidence = decode(predicted, config)
     log_ratio = np.log(confidence) - _log_probability(labels, predicted, config)

@@ -115,7 +115,8 @@ def train(config: Config, set_aside: bool = False) -> int:
             if chief:
                 log.say(summary(config, step, log.seconds, checkpoints.best, manifests[VALIDATION]))
                 if not config.on_the_fly and manifests[TRAIN]["source"] is not None:
-                    log.say(verdict(forward, manifests, values, config))
+                    best = {"captcha_accuracy": checkpoints.best["captcha_accuracy"]}  # what is exported
+                    log.say(verdict(forward, manifests, values | best, config))
             return 0
 
 

@@ -21,8 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.own_style import accuracy, script
 from benchmarks.unseen_styles import STYLES, Style, samples
-from captcha_cli import UserError, run, start_litert
+from captcha_cli import UserError, quiet_import, run, start_litert
+from captcha_config import Config
 from captcha_strengths.cells import drop_cut_line
+
+with quiet_import(__name__):
+    from captcha_runs import transfer
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +56,7 @@ def draw_style(style: Style) -> None:
 
 def measure(style: Style, labels: int, start: str, seed: int, options: list[str]) -> dict:
     """Import, train and score. The seconds are those of the import and the training."""
+    network = fingerprint(start)
     work = BASE / style.name / "work"
     shutil.rmtree(work, ignore_errors=True)
     (work / "mine").mkdir(parents=True)
@@ -65,9 +70,14 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
     seconds = time.perf_counter() - began
     share = accuracy(str(work / "save"), BASE / style.name / "held_out")
     return {
-        "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": share,
-        "seconds": seconds, "options": options,
+        "style": style.name, "labels": labels, "start": start, "seed": seed, "network": network,
+        "accuracy": share, "seconds": seconds, "options": options,
     }  # fmt: skip
+
+
+def fingerprint(start: str) -> str:
+    """What tells one network to start from from another of the same name; "" for none."""
+    return transfer.fingerprint(Config(init_from="" if start == "nothing" else start))
 
 
 def show(results: list[dict]) -> None:
@@ -101,7 +111,10 @@ def main() -> None:
         draw_style(style)
     drop_cut_line(RESULTS)
     results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    results = [each for each in results if each["options"] == options]
+    networks = {start: fingerprint(start) for start in args.starts}
+    results = [
+        each for each in results if each["options"] == options and each["network"] == networks.get(each["start"])
+    ]
     done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}
     cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in styles]
     for style, labels, start, seed in cells:

@@ -96,8 +96,8 @@ class Labelling:
             self._check(file)
             if (there := self._label(file)) not in ("", seen):
                 raise UserError(f"another tab has labelled this picture {there!r}; skip it, or type its label")
+            self._labels.remove(file)  # first: were it stopped between the two, the picture would only be shown again
             self._unreadable.put(file)
-            self._labels.remove(file)
             return self._after(tab, file)
 
     def skip(self, tab: str, file: str) -> dict:

@@ -3,8 +3,10 @@
     python -m captcha_runs.interpolation save/first save/second --share 0.6 --save_dir save/both
 
 The network between the two often keeps what the first one could read, and reads what the second one learnt (Wortsman et
-al. 2022, https://arxiv.org/abs/2109.01903). The statistics of batch normalization are computed anew from the training
-split, since those of an averaged network are not the average (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407).
+al. 2022, https://arxiv.org/abs/2109.01903). The kernels of the second one's convolutions are first scaled to the norms
+of the first one's: normalization follows, so that a norm has no effect, and fine-tuning starts from smaller ones. The
+statistics of batch normalization are computed anew from the training split, since those of an averaged network are not
+the average (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407).
 """
 
 import argparse
@@ -20,7 +22,7 @@ with quiet_import(__name__):
     import captcha_model
 
 from captcha_config import Config
-from captcha_runs import checkpoint_files, checkpoints, metrics
+from captcha_runs import checkpoint_files, checkpoints, metrics, transfer
 from captcha_sets.manifest import TRAIN, VALIDATION, manifest_for_model
 
 import keras
@@ -41,13 +43,16 @@ def interpolate(first: Path, second: Path, share: float, config: Config) -> floa
       The captcha accuracy on the validation split.
     Raises:
       UserError: config.save_dir holds another run; a checkpoint or a split is missing or damaged; or the networks
-        differ in their layers.
+        differ in their layers, or in what their classes are.
     """
     folder = Path(config.save_dir)
     checkpoints.check_no_run(folder, "write to another one (--save_dir)")
-    (metadata, trained), (other, _) = (
-        checkpoints.best(dataclasses.replace(config, save_dir=str(each)), FIELDS) for each in (second, first)
+    (other, before), (metadata, trained) = (
+        checkpoints.best(dataclasses.replace(config, save_dir=str(each)), FIELDS) for each in (first, second)
     )
+    for field in ("characters", "min_length", "count_freely", *transfer.NETWORK_FIELDS):
+        if getattr(before, field) != getattr(trained, field):
+            raise UserError(f"{first} and {second} differ in {field}; name two networks that do not")
     network = _between(other, metadata, share, trained)
     training, validation = (
         captcha_data.open_pixels(manifest_for_model(split, trained), trained) for split in (TRAIN, VALIDATION)
@@ -69,9 +74,13 @@ def _between(first: dict, second: dict, share: float, config: Config) -> keras.M
     networks = [captcha_model.build(config) for _ in range(2)]
     for metadata, network in zip((first, second), networks, strict=True):
         checkpoint_files.restore(metadata, network)
-    ours, theirs = (network.get_weights() for network in networks)
-    networks[0].set_weights([a + share * (b - a) for a, b in zip(ours, theirs, strict=True)])
-    return networks[0]
+    ours, theirs = networks
+    for layer, other in zip(ours.layers, theirs.layers, strict=True):
+        if isinstance(layer, keras.layers.Conv2D):
+            other.kernel.assign(other.kernel * (tf.norm(layer.kernel) / tf.norm(other.kernel)))
+    pairs = zip(ours.get_weights(), theirs.get_weights(), strict=True)
+    ours.set_weights([a + share * (b - a) for a, b in pairs])
+    return ours
 
 
 def renew_statistics(network: keras.Model, batches: Iterable[tf.Tensor]) -> None:

@@ -3,7 +3,7 @@
 import collections
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from captcha_cli import UserError, track
@@ -13,6 +13,7 @@ from captcha_predict.form import is_unicode
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
 from captcha_sets.replace import belongs, check_target, write_split
+from captcha_sets.shards import examples
 
 MAX_SUSPECTS = 20  # labels that are listed
 
@@ -70,9 +71,10 @@ def import_images(
         "validation_share": config.validation_share,
     }
     manifests = []
+    there = _files_of(others, config)
     for split, part in parts.items():
         sizes = collections.Counter("x".join(map(str, image.size)) for image in part)
-        files = track(png_files(part, config), len(part), f"importing {split}")
+        files = track(_apart(part, there, config), len(part), f"importing {split}")
         about = {"images": images, "typed": insisted, "origin": origin | {"sizes": sizes}}
         manifests.append(write_split(files, len(part), split, config, **about))
     return manifests
@@ -99,6 +101,21 @@ def _like_other_split(split: str, source: Path, config: Config, typed: Collectio
             " --splits, or name another source"
         )
     return like
+
+
+def _files_of(splits: list[str], config: Config) -> set[bytes]:
+    """Hashes of the PNG files of splits that were imported."""
+    manifests = [open_manifest(split, config) for split in splits]
+    imported = [manifest for manifest in manifests if manifest["source"] is not None]
+    return {hashlib.sha256(file).digest() for manifest in imported for _, file in examples(manifest, config)}
+
+
+def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> Iterator[tuple[str, bytes]]:
+    """(text, PNG file) of each image. Raises UserError where the other split has the same file."""
+    for image, (text, file) in zip(good, png_files(good, config), strict=True):
+        if hashlib.sha256(file).digest() in there:
+            raise UserError(f"{image.path}: is in the other split, too; leave it out of one of them")
+        yield text, file
 
 
 def _check_not_replaced(good: list[LabelledImage], split: str, config: Config) -> None:

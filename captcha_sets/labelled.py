@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import math
 import random
+import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,9 @@ def labelled_images(
     """
     good, problems, seen = [], [], {}
     for path, label in _labels(source):
-        text = _one_case(label, config.characters if "characters" in typed else "") if ignore_case else label
+        text = unicodedata.normalize("NFC", label)  # é as one character, not as e and an accent
+        if ignore_case:
+            text = _one_case(text, config.characters if "characters" in typed else "")
         try:
             image = open_image(path)
         except UserError as error:
@@ -111,7 +114,8 @@ def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) ->
 
 def _fitting_size(good: list[LabelledImage], config: Config, typed: Collection[str]) -> tuple[int, int]:
     """(width, height) in the proportion of most images; one of them may be typed."""
-    (width, height), _ = collections.Counter(image.size for image in good).most_common(1)[0]
+    sizes = sorted((image.size for image in good), key=lambda size: size[0] / size[1])
+    width, height = sizes[len(sizes) // 2]
     if "width" in typed:
         size = config.width, config.width * height // width
     elif "height" in typed:

@@ -41,7 +41,7 @@ def csv_labels(path: Path) -> Iterator[tuple[str, str]]:
             if not {"file", "label"} <= set(rows.fieldnames or ()):
                 raise UserError(f"{path}: its first line must name the columns: file,label")
             for row in rows:
-                if not row["file"] or row["label"] is None:
+                if not row["file"] or row["label"] is None or any(row.get(None, ())):  # None: too many fields
                     raise UserError(f"{path}: line {rows.line_num} does not have a file and a label; correct it")
                 yield row["file"], row["label"]
         except (csv.Error, UnicodeDecodeError) as error:

@@ -149,12 +149,10 @@ def _taken(manifest: dict, names: Collection[str]) -> dict:
 
 
 def check_not_imported(split: str, config: Config) -> None:
-    """Raise UserError where a split was imported: drawn captchas do not take its place."""
+    """Raise UserError where a split was imported, or its import was stopped: drawn captchas do not take its place."""
     try:
         source = verified(read_text(manifest_path(split, config))).get("source")
-    except tf.errors.OpError:  # there is none, or it cannot be read
-        return
-    except ValueError:  # it is damaged
+    except (tf.errors.OpError, ValueError):  # there is none, or it is damaged
         source = _import_of_both(split, config).get("source")
     if source:
         raise UserError(
@@ -231,10 +229,7 @@ def open_manifest(split: str, config: Config) -> dict:
         manifest = verified(read_text(path))
     except tf.errors.NotFoundError as error:
         where = path if "://" in path else os.path.abspath(path)
-        imported = _import_of_both(split, config)
-        what = "its import was stopped; import it again" if imported else "draw it"
-        how = make_command(split, config, imported or None)
-        raise UserError(f"{where}: there is no such set; {what}: {how}") from error
+        raise UserError(f"{where}: there is no such set; {_how_to_make(split, config)}") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error
     except ValueError as error:
@@ -251,14 +246,30 @@ def open_manifest(split: str, config: Config) -> dict:
     return manifest
 
 
-def _import_of_both(split: str, config: Config) -> dict:
-    """The other split's manifest, where one import divided its images into both splits. Otherwise {}."""
+def _how_to_make(split: str, config: Config) -> str:
+    """How to make a split that is missing: as the other one was made, if there is one."""
+    other = _other_import(split, config)
+    if not other:
+        return f"draw it: {make_command(split, config)}"
+    if split in other["splits"]:
+        return f"its import was stopped; import it again: {make_command(split, config, other)}"
+    return f"import it, as the other split: {import_command(['--splits', split], 'FOLDER', {}, config)}"
+
+
+def _other_import(split: str, config: Config) -> dict:
+    """The other split's manifest, where that was imported. Otherwise {}."""
     (other,) = (name for name in SPLITS if name != split)
     try:
         manifest = verified(read_text(manifest_path(other, config)))
     except (tf.errors.OpError, ValueError):  # there is none, or it is damaged
         return {}
-    return manifest if _was_imported(manifest) and split in manifest["splits"] else {}
+    return manifest if _was_imported(manifest) else {}
+
+
+def _import_of_both(split: str, config: Config) -> dict:
+    """The other split's manifest, where one import divided its images into both splits. Otherwise {}."""
+    other = _other_import(split, config)
+    return other if split in other.get("splits", ()) else {}
 
 
 def _was_imported(manifest: dict) -> bool:

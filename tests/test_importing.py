@@ -1,6 +1,7 @@
 """What the producer finds out about labelled images: characters, lengths, size, and what looks like a mistake."""
 
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,13 @@ def test_the_size_has_the_proportion_of_the_images_and_at_most_the_configs_pixel
 def test_the_size_is_that_of_most_images(pictures, config):
     pictures(["ab", "ba"], (50, 50))
     source = pictures(["aa", "bb", "ab"], (160, 60))
+    found = imported(source, config)
+    assert (found["width"], found["height"]) == (147, 55)
+
+
+def test_where_all_images_have_a_size_of_their_own_the_middle_proportion_counts(pictures, config):
+    for size in [(60, 60), (60, 60), (159, 60), (160, 60), (161, 60)]:
+        source = pictures(["ab"], size)
     found = imported(source, config)
     assert (found["width"], found["height"]) == (147, 55)
 
@@ -366,6 +374,23 @@ def test_a_split_is_not_imported_from_the_source_of_the_other_split(pictures, co
     with pytest.raises(UserError, match="the validation split was imported from it, and its images would be in both"):
         import_images(source, (TRAIN,), config)
     assert files(Path(config.tfrecords_dir)) == before
+
+
+def test_an_image_that_the_other_split_has_is_refused(pictures, config):
+    """Wherever its file is."""
+    first, others = pictures(["ab", "ba"]), pictures(["aa", "bb"], name="others")
+    import_images(first, (TRAIN,), config)
+    before = files(Path(config.tfrecords_dir))
+    copied = shutil.copy(next(first.iterdir()), others / "copy_ab.png")
+    with pytest.raises(UserError, match=f"{copied}: is in the other split, too; leave it out of one of them"):
+        import_images(others, (VALIDATION,), config)
+    assert files(Path(config.tfrecords_dir)) == before
+
+
+def test_beside_an_imported_split_the_other_one_is_to_be_imported(pictures, config):
+    imported(pictures(["ab", "ba"]), config)
+    with pytest.raises(UserError, match=r"no such set; import it, as the other split: .* --splits validation --source"):
+        open_manifest(VALIDATION, config)
 
 
 def test_images_are_not_imported_from_the_folder_that_their_pictures_would_replace(pictures, config):

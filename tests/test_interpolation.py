@@ -6,7 +6,10 @@ import captcha_model
 import captcha_train
 from captcha_cli import UserError
 from captcha_runs import checkpoint_files, checkpoints, interpolation
+from captcha_sets.drawing import produce
+from captcha_sets.manifest import SPLITS
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,22 +18,44 @@ from conftest import SMALL, errors, files, in_folder, run
 STATISTICS = ("moving_mean", "moving_variance")
 
 
-def weights(config) -> list[np.ndarray]:
-    """The weights of the best network in config.save_dir, without the statistics of batch normalization."""
+def weights(config) -> list[tuple[bool, np.ndarray]]:
+    """The best network in config.save_dir: for each weight, whether it is a convolution's kernel, and its value.
+
+    The statistics of batch normalization are left out.
+    """
     metadata, trained = checkpoints.best(config, ())
     network = captcha_model.build(trained)
     checkpoint_files.restore(metadata, network)
-    return [weight.numpy() for weight in network.weights if weight.name not in STATISTICS]
+    return [
+        (isinstance(layer, keras.layers.Conv2D) and weight.name == "kernel", weight.numpy())
+        for layer in network.layers
+        for weight in layer.weights
+        if weight.name not in STATISTICS
+    ]
 
 
 def test_its_weights_lie_between_those_of_the_two(trained):
+    """The norm of a convolution's kernel, which normalization hides, is first made that of the first network."""
     first = in_folder(trained)
     second = replace(first, save_dir=f"{trained}/second", init_from=first.save_dir, max_steps=4)
     assert captcha_train.train(second) == 0
     between = replace(first, save_dir=f"{trained}/between")
     interpolation.interpolate(trained / "save", trained / "second", 0.25, between)
-    for a, b, found in zip(*map(weights, (first, second, between)), strict=True):
-        np.testing.assert_allclose(found, 0.75 * a + 0.25 * b, rtol=1e-5, atol=1e-7)
+    for (is_kernel, a), (_, b), (_, found) in zip(*map(weights, (first, second, between)), strict=True):
+        if is_kernel:
+            b = b * np.linalg.norm(a) / np.linalg.norm(b)
+        np.testing.assert_allclose(found, 0.75 * a + 0.25 * b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("different", [{"characters": "01234567"}, {"channels": (8, 8)}])
+def test_networks_that_differ_are_refused(trained, different):
+    first = in_folder(trained)
+    second = replace(first, save_dir=f"{trained}/second", tfrecords_dir=f"{trained}/others", max_steps=1, **different)
+    for split in SPLITS:
+        produce(split, second, images=False)
+    assert captcha_train.train(second) == 0
+    with pytest.raises(UserError, match=f"differ in {next(iter(different))}; name two networks that do not"):
+        interpolation.interpolate(trained / "save", trained / "second", 0.5, replace(first, save_dir=f"{trained}/new"))
 
 
 def test_the_statistics_of_batch_normalization_are_those_of_the_images():

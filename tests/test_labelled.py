@@ -110,6 +110,14 @@ def test_some_options_are_for_imports_alone(tmp_path, option):
     assert files(tmp_path) == {}
 
 
+def test_of_one_split_no_share_is_held_out(mine, tmp_path):
+    words = ("--source", mine, "--splits", "train", "--validation_share", 0.3)
+    done = run("captcha_producer.py", *words, cwd=tmp_path)
+    assert errors(done.stderr) == [
+        "captcha_producer.py: error: --validation_share divides the images into two splits; leave it out with one"
+    ]
+
+
 def test_some_options_are_for_drawing_alone(mine, tmp_path):
     done = run("captcha_producer.py", "--source", mine, "--noise_dots", 5, "--workers", 2, cwd=tmp_path)
     (line,) = errors(done.stderr)
@@ -136,6 +144,7 @@ def test_a_csv_file_gives_the_labels(mine, small):
         ("name,text\na.png,01\n", "its first line must name the columns: file,label"),
         ("", "its first line must name the columns: file,label"),
         ("file,label\na.png\n", "line 2 does not have a file and a label"),
+        ("file,label\na.png,3,14\n", "line 2 does not have a file and a label"),
         ("file,label\nmissing.png,01\n", "missing.png: cannot be read (No such file or directory)"),
         ("file,label\n", "none of its images can be used"),
         (b"file,label\n\xff.png,01\n", "is not a CSV file in UTF-8"),
@@ -251,6 +260,16 @@ def test_the_advised_command_imports_them_again(here, mine, splits):
 def test_images_are_imported_in_the_order_of_their_names(mine, small):
     import_images(mine, (TRAIN,), small)
     assert everything(TRAIN, small)[1] == [text_of(path) for path in sorted(mine.iterdir())]
+
+
+def test_a_letter_with_an_accent_is_one_character(tmp_path):
+    """However the file system composes it."""
+    config = in_folder(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for i, label in enumerate(["e\u0301a", "a\u00e9"]):
+        draw(i, "own", SMALL)[1].save(tmp_path / "mine" / f"{i}_{label}.png")
+    import_images(tmp_path / "mine", (TRAIN,), config)
+    assert everything(TRAIN, like_sets(config, ()))[1] == ["\u00e9a", "a\u00e9"]
 
 
 def test_a_label_may_hold_any_character_as_the_producer_names_them(tmp_path):

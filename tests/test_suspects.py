@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 import captcha_suspects
+from captcha_cli import UserError
 from captcha_config import Config
 from captcha_sets.draw import draw
 
@@ -76,6 +77,14 @@ def test_no_image_is_read_by_a_network_that_trained_on_it(monkeypatch):
     images = np.zeros((10, 4, 4, 1), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
     captcha_suspects.held_out_logits(images, np.zeros((10, 2), np.int32), SMALL)
     assert len(trained_on) == captcha_suspects.PARTS
+
+
+def test_a_training_that_diverged_is_an_error(monkeypatch):
+    monkeypatch.setattr(captcha_suspects, "_opened", lambda *_: (np.zeros((8, 4, 4, 1)), np.zeros((8, 2), np.int32)))
+    monkeypatch.setattr(captcha_suspects, "held_out_logits", lambda *_: np.full((8, 2, 4), np.nan, np.float32))
+    message = r"the training diverged; try a lower learning rate \(--learning_rate 0.001\)"
+    with pytest.raises(UserError, match=message):
+        captcha_suspects.suspects([], replace(SMALL, learning_rate=0.002))
 
 
 def test_the_probability_of_a_label_ends_with_the_text():
