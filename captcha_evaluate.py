@@ -24,6 +24,7 @@ from captcha_runs import log, trained, transfer
 from captcha_runs.scores import Results, score
 from captcha_runs.trained import DRAWN_FIELDS, Trained
 from captcha_sets.draw import check_trusted, draw
+from captcha_sets.files import check_writable
 from captcha_sets.manifest import VALIDATION, manifest_for_model
 from captcha_sets.pixels import arrays
 from captcha_sets.pool import draw_many, is_repeatable
@@ -106,9 +107,9 @@ def _pick(manifest: dict, config: Config, indices: Sequence[int]) -> list[Image.
 
 def check_report(path: Path) -> None:
     """Raise now what would stop the report after all captchas are scored."""
-    from captcha_runs import html, report  # noqa: F401  # they bring matplotlib and Jinja2, which nothing else needs
+    from captcha_runs import report  # noqa: F401  # it brings matplotlib and Jinja2, which nothing else needs
 
-    html.check_target(path)
+    check_writable(path, "--report")
 
 
 def write_report(path: Path, scored: dict, results: Results) -> None:

@@ -149,8 +149,8 @@ def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> 
     Returns:
       float32 [batch], nats.
     """
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes) * (1.0 - label_smoothing) + label_smoothing / classes
+    count = logits.shape[-1]
+    targets = tf.one_hot(labels, count) * (1.0 - label_smoothing) + label_smoothing / count
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits), axis=-1)
 
 
@@ -181,15 +181,15 @@ def forward(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return model(images, training=False)
 
 
-def predict(forward: Callable, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
+def predict(logits_of: Callable, batches: Iterable) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over all batches once.
 
     Args:
-      forward: a function from the images of a batch to its logits.
+      logits_of: a function from the images of a batch to its logits.
       batches: of (images, labels), as captcha_data.evaluation_batches yields them.
     Returns:
       logits: float32 [count, length, classes].
       labels: int32 [count, length].
     """
-    pairs = [(np.asarray(forward(images)), np.asarray(labels)) for images, labels in batches]
+    pairs = [(np.asarray(logits_of(images)), np.asarray(labels)) for images, labels in batches]
     return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))

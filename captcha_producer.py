@@ -64,7 +64,7 @@ def splits_to_draw(splits: tuple[str, ...], config: Config, update: bool) -> lis
     return todo
 
 
-def write_images(splits: list[str], args: argparse.Namespace, config: Config) -> bool:
+def wants_images(splits: list[str], args: argparse.Namespace, config: Config) -> bool:
     """Whether to write PNG files. Raises UserError above MAX_IMAGES, unless --images asks for them."""
     largest = max((count_of(split, config) for split in splits), default=0)
     if args.images is None and largest > MAX_IMAGES:
@@ -110,7 +110,7 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
     todo = list(splits) if args.replace else splits_to_draw(splits, like, args.update)
     if todo:
         check_trusted(like.drawer, config)
-    images = write_images(todo, args, like)
+    images = wants_images(todo, args, like)
     for split in todo:  # produce checks this again, but by then the first split may have been replaced
         check_target(split, like, images)
         manifest.check_not_imported(split, like)

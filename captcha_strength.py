@@ -16,23 +16,21 @@ import itertools
 import json
 import random
 import time
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, track
 
 with quiet_import(__name__):
-    import keras
     import tensorflow as tf
 
 import captcha_data
 import captcha_model
 from captcha_config import Config
 from captcha_pages import MISSING, NEEDED
-from captcha_runs import cluster, html, optimizer, transfer
+from captcha_runs import cluster, transfer
 from captcha_sets.draw import TRAIN
-from captcha_sets.files import lock, write_text
+from captcha_sets.files import check_writable, lock, write_text
 from captcha_sets.manifest import DRAWING_FIELDS, SPLITS, VALIDATION, read_manifest
 from captcha_sets.pixels import in_memory, verified_records
 from captcha_strengths import cells, console, humans, meaning, report
@@ -40,7 +38,7 @@ from captcha_strengths.captchas import captchas_to_type, make_sets, samples_of
 from captcha_strengths.cells import NOTHING, STARTER, Cell, Measurement
 from captcha_strengths.settings import Pool, drawn_pool, grid, own_pool, seconds_to_draw, sizes_of
 from captcha_strengths.summary import summary
-from captcha_train import build_train_step
+from captcha_train import new_network, train_on
 
 try:
     from captcha_pages import server
@@ -65,23 +63,13 @@ BATCH_SIZE = 256  # images, for the evaluation
 TRIAL_STEPS = 5  # timed for the estimate
 
 
-def train(network: keras.Model, records: np.ndarray, config: Config) -> Iterator[None]:
-    """Train a new network on these records, and yield after each step."""
-    train_step = build_train_step(network, optimizer.build(network, config), config)
-    # TensorFlow keeps the pipeline's Python functions until the process ends. They must not keep the records in memory.
-    batches = captcha_data.training_batches(weakref.proxy(records), 0, config)
-    for batch in batches.take(config.max_steps):
-        train_step(*batch)
-        yield
-
-
 def measure(cell: Cell, records: np.memmap, held_out: np.memmap) -> Measurement:
     """Train on cell.labels of the captchas, chosen by the seed, and evaluate on all that are held out."""
     began = time.perf_counter()
     config = cell.config
     chosen = np.sort(np.random.default_rng(cell.seed).permutation(cell.pool.count)[: cell.labels])
-    network = _new_network(config)
-    steps = train(network, in_memory(*verified_records(records, chosen), config), config)
+    network = new_network(config)
+    steps = train_on(network, in_memory(*verified_records(records, chosen), config), config)
     collections.deque(track(steps, config.max_steps, "training", "steps"), maxlen=0)
     seconds = time.perf_counter() - began
 
@@ -90,15 +78,6 @@ def measure(cell: Cell, records: np.memmap, held_out: np.memmap) -> Measurement:
     correct, _ = captcha_model.evaluation(*captcha_model.predict(forward, batches), config)
     identity = (cell.key, cell.pool.name, cell.labels, cell.start, cell.seed)
     return Measurement(*identity, int(correct.sum()), len(correct), seconds)
-
-
-def _new_network(config: Config) -> keras.Model:
-    keras.backend.clear_session()  # forgets the networks of earlier cells
-    keras.utils.set_random_seed(config.seed)
-    network = captcha_model.build(config)
-    if config.init_from:
-        transfer.start_from(config.init_from, network, config)
-    return network
 
 
 def measure_all(planned: Sequence[Cell], path: Path, paces: dict[str, float]) -> None:
@@ -148,7 +127,7 @@ def _trial_seconds(config: Config) -> float:
     blank = np.zeros((config.batch_size, config.height, config.width, config.input_channels), np.uint8)
     labels = np.zeros((config.batch_size, config.length), np.int32)
     began = time.perf_counter()
-    steps = train(_new_network(config), in_memory(blank, labels, config), config)
+    steps = train_on(new_network(config), in_memory(blank, labels, config), config)
     next(steps)  # compiles
     compiled = time.perf_counter()
     timed = sum(1 for _ in itertools.islice(steps, TRIAL_STEPS))
@@ -215,8 +194,8 @@ def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
     if min(args.sizes) < 1:
         raise UserError("--sizes: a number of labels must be 1 or more")
-    html.check_target(args.report)
-    html.check_target(args.json, "--json")
+    check_writable(args.report, "--report")
+    check_writable(args.json, "--json")
     tf.get_logger().setLevel("ERROR")
     pools = pools_of(config, args)
     if args.human is True:

@@ -9,36 +9,31 @@ other three. Labels that differ from the prediction are listed, the most confide
 """
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import shlex
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from captcha_cli import UserError, parse_args, quiet_import, run, track
 
 with quiet_import(__name__):
-    import keras
     import tensorflow as tf
 
-import captcha_data
-import captcha_model
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.decode import classes, decode, probabilities, text_of
 from captcha_predict.form import is_unicode
 from captcha_predict.images import open_image
-from captcha_runs import cluster, html, metrics, optimizer, recipe, transfer
-from captcha_sets.files import write_text
+from captcha_runs import cluster, html, metrics, recipe, transfer
+from captcha_sets.files import check_writable, write_text
 from captcha_sets.labelled import LabelledImage, fitted, labelled_images, png_files
 from captcha_sets.pixels import BLOCK, arrays, in_memory, seen
 from captcha_sets.sheet import print_table
-from captcha_train import build_train_step
+from captcha_train import new_network, train_on
 
 import numpy as np
 from rich.table import Table
@@ -118,26 +113,11 @@ def held_out_logits(images: np.ndarray, labels: np.ndarray, config: Config) -> n
     total = PARTS * config.max_steps
     with contextlib.closing(track(range(total), total, "training", "steps")) as steps:
         for part in range(PARTS):
-            network = _trained(images[parts != part], labels[parts != part], config, steps)
-            held_out = np.flatnonzero(parts == part)
-            for some in np.array_split(held_out, math.ceil(len(held_out) / BLOCK)):
-                logits[some] = captcha_model.forward(network, images[some])
+            network, others = new_network(config), parts != part
+            training = train_on(network, in_memory(images[others], labels[others], config), config)
+            collections.deque(zip(training, steps, strict=False), maxlen=0)  # `steps` shows the progress
+            logits[~others] = network.predict(images[~others], batch_size=BLOCK, verbose=0)
     return logits
-
-
-def _trained(images: np.ndarray, labels: np.ndarray, config: Config, steps: Iterator) -> keras.Model:
-    """A network trained on these images. It takes its number of steps from `steps`, which shows the progress."""
-    keras.utils.set_random_seed(config.seed)
-    network = captcha_model.build(config)
-    muon = optimizer.build(network, config)
-    train_step = build_train_step(network, muon, config)
-    if config.init_from:
-        transfer.start_from(config.init_from, network, config)
-    records = in_memory(images, labels, config)
-    batches = captcha_data.training_batches(weakref.proxy(records), 0, config)  # TensorFlow would keep them in memory
-    for batch, _ in zip(batches.take(config.max_steps), steps, strict=False):
-        train_step(*batch)
-    return network
 
 
 def print_suspects(found: list[Suspect], count: int) -> None:
@@ -204,8 +184,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @cluster.failures_explained()
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    html.check_target(args.report)
-    html.check_target(args.json, "--json")
+    check_writable(args.report, "--report")
+    check_writable(args.json, "--json")
     good, problems = labelled_images(args.source, config, (), args.ignore_case)
     for problem in problems:
         print(f"left out: {printable(problem)}")

@@ -11,7 +11,8 @@ import contextlib
 import dataclasses
 import functools
 import signal
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
 
@@ -178,6 +179,26 @@ def build_train_step(model: keras.Model, muon: keras.Optimizer, config: Config) 
         return tuple(strategy.experimental_local_results(result)[0] for result in results)  # all replicas agree
 
     return train_step
+
+
+def new_network(config: Config) -> keras.Model:
+    """A network to train: new, or with what the network of config.init_from learnt."""
+    keras.backend.clear_session()  # forgets earlier networks
+    keras.utils.set_random_seed(config.seed)
+    network = captcha_model.build(config)
+    if config.init_from:
+        transfer.start_from(config.init_from, network, config)
+    return network
+
+
+def train_on(network: keras.Model, records: np.ndarray, config: Config) -> Iterator[None]:
+    """Train a new network on records in memory, and yield after each of config.max_steps steps."""
+    train_step = build_train_step(network, optimizer.build(network, config), config)
+    # TensorFlow keeps the pipeline's Python functions until the process ends. They must not keep the records in memory.
+    batches = captcha_data.training_batches(weakref.proxy(records), 0, config)
+    for batch in batches.take(config.max_steps):
+        train_step(*batch)
+        yield
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,15 +3,15 @@
 routes(trained, config)         for captcha_pages.server
 """
 
-import base64
 import dataclasses
 import functools
 import os
 
 from captcha_config import Config
 from captcha_pages import network, server
+from captcha_runs import html
 from captcha_runs.trained import Trained, drawn_like
-from captcha_sets.draw import check_drawing, check_trusted, draw, png
+from captcha_sets.draw import check_drawing, check_trusted, draw
 
 from starlette.routing import Route
 
@@ -41,7 +41,7 @@ def routes(trained: Trained, config: Config) -> list[Route]:
         check_trusted(drawn_with.drawer, config)
         check_drawing(drawn_with)
         text, image = draw(number, SPLIT, drawn_with)
-        return {"text": text, "png": base64.b64encode(png(image)).decode()}
+        return {"text": text, "png": html.embedded(image)}
 
     return [
         server.page("/", "try.html", network=trained, sliders=_sliders(like)),

@@ -17,7 +17,7 @@ from typing import Any
 
 from captcha_cli import UserError
 from captcha_pages.guard import Guard
-from captcha_predict.form import is_unicode
+from captcha_predict.form import misfit
 from captcha_predict.images import MAX_BYTES
 
 import jinja2
@@ -87,11 +87,8 @@ def _checked(content: bytes, kinds: dict[str, type]) -> dict[str, Any]:
         raise UserError("the request is not JSON; send a JSON object") from error
     if not isinstance(values, dict) or values.keys() != kinds.keys():
         raise UserError(f"the request must be a JSON object with exactly these names: {', '.join(kinds)}")
-    for name, kind in kinds.items():
-        if type(values[name]) is not kind:
-            raise UserError(f"{name}: must be of type {kind.__name__}")
-        if kind is str and not is_unicode(values[name]):
-            raise UserError(f"{name}: is not valid Unicode text")
+    if problem := misfit(values, kinds, "the request"):
+        raise UserError(problem)
     return values
 
 

@@ -59,21 +59,18 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main())
     except UserError as error:
-        status, message = 2, f"error: {error}"
+        message = str(error)
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         sys.exit(141)
     except OSError as error:
-        status, message = 2, f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        message = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except MemoryError:
-        status, message = (
-            2,
-            "error: out of memory; close other programs, or use a smaller --batch_size, --workers or --fresh",
-        )
+        message = "out of memory; close other programs, or use a smaller --batch_size, --workers or --fresh"
     except KeyboardInterrupt:
         exit_stopped()
-    print(f"{program()}: {printable(message)}", file=sys.stderr)
-    sys.exit(status)
+    print(f"{program()}: error: {printable(message)}", file=sys.stderr)
+    sys.exit(2)
 
 
 def exit_stopped() -> None:

@@ -7,6 +7,7 @@ describes: a missing graph, or an operator without its input, crashes it; a huge
 memory.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,9 @@ def opened(network: bytes, width: int, height: int, filters: int) -> "Interprete
             raise ValueError(f"an operator has a stride or a filter of {size} pixels")
     most_bytes = max(len(network), BYTES * width * height * filters)
     for tensor in interpreter.get_tensor_details():
-        _check_shape(tensor["shape"].tolist(), most_bytes)
+        shape = tensor["shape"].tolist()
+        if BYTES * math.prod(max(length, 0) for length in shape) > most_bytes:
+            raise ValueError(f"it has a tensor of shape {shape}")
     interpreter.allocate_tensors()
     return interpreter
 
@@ -135,11 +138,3 @@ def _operator_sizes(file: FlatBuffer, operator: int) -> Iterator[int]:
     for index in SIZES.get(file.number(kind, 1), ()):
         size = file.field(place + file.number(place), index)
         yield file.number(size) if size else 1
-
-
-def _check_shape(shape: list[int], most_bytes: int) -> None:
-    size = BYTES
-    for length in shape:
-        size *= max(length, 0)
-    if size > most_bytes:
-        raise ValueError(f"it has a tensor of shape {shape}")

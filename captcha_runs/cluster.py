@@ -9,7 +9,6 @@ with stop_signals(strategy) as stop_requested:  whether any machine was told to 
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from typing import Any
 from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.form import misfit
-from captcha_sets.files import reason
+from captcha_sets.files import checksum, reason
 
 import tensorflow as tf
 
@@ -144,7 +143,7 @@ def from_chief(numbers: list[int], plan: Any, strategy: tf.distribute.Strategy) 
     """
     if machines() == 1:
         return numbers
-    ours = int.from_bytes(hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).digest()[:4], "big")
+    ours = int(checksum(plan)[:8], 16)
     with strategy.scope():
         variables = [tf.Variable(number, dtype=tf.int64) for number in (*numbers, ours)]
     broadcast(variables, strategy)

@@ -5,6 +5,7 @@ write(model, path, description, images)     a network with its description; imag
 run(path, images)                           its logits, through the format's own runtime
 """
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -36,10 +37,6 @@ def _write_litert(model: keras.Model, path: Path, description: dict, images: np.
     described = description | {"bytes": len(network), "sha256": hashlib.sha256(network).hexdigest()}
     with zipfile.ZipFile(path, "a") as packed:
         packed.writestr(zipfile.ZipInfo(DESCRIPTION), json.dumps(described, ensure_ascii=False))
-
-
-def _write_int8(model: keras.Model, path: Path, description: dict, images: np.ndarray) -> None:
-    _write_litert(model, path, description, images, bits=8)
 
 
 def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
@@ -80,7 +77,7 @@ def _run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
 # name: (the file, what writes it, what reads images with it through its own runtime)
 FORMATS: dict[str, tuple[str, Callable, Callable]] = {
     "litert": (MODEL, _write_litert, _run_litert),
-    "int8": ("model.int8.tflite", _write_int8, _run_litert),
+    "int8": ("model.int8.tflite", functools.partial(_write_litert, bits=8), _run_litert),
     "onnx": ("model.onnx", _write_onnx, _run_onnx),
     "saved_model": (checkpoint_files.SAVED_MODEL, _write_saved_model, _run_saved_model),
 }

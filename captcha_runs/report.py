@@ -9,13 +9,11 @@ from pathlib import Path
 
 from captcha_predict.decode import classes
 from captcha_runs import attention, html
-from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
+from captcha_runs.charts import FIRST, INK, SECOND, chart, svg
 from captcha_runs.scores import Results, gallery
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 END = "(end)"  # stands for "no character here"
 PACKAGES = ("tensorflow", "keras", "numpy", "captcha", "pillow")
@@ -48,7 +46,6 @@ def write(path: Path, scored: dict, results: Results, entries: list[dict]) -> No
         gallery=shown,
         tables=_tables(scored, results.trained_with, evaluated),
         percent=_percent,
-        json=html.embedded_json(scored),
     )
 
 
@@ -106,9 +103,7 @@ def _confusions(confusions: list, names: tuple[str, ...]) -> Markup:
     counts = np.zeros((len(names), len(names)))
     for truth, prediction, times in confusions:
         counts[names.index(truth), names.index(prediction)] = times
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6, 5), layout="constrained")
-        axes = figure.subplots()
+    with chart((6, 5)) as (figure, axes):
         shown = axes.imshow(np.ma.masked_equal(counts, 0), cmap="viridis_r", interpolation="nearest")
         axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
         axes.set_xticklabels([name or END for name in names])
@@ -120,9 +115,7 @@ def _confusions(confusions: list, names: tuple[str, ...]) -> Markup:
 def _calibration(bins: list[dict]) -> Markup:
     confidence, accuracy = ([part[name] for part in bins] for name in ("confidence", "accuracy"))
     lowest = min(*confidence, *accuracy)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
+    with chart((6, 4)) as (figure, axes):
         axes.plot([lowest, 1], [lowest, 1], color=INK, linestyle=":", label="perfectly calibrated")
         axes.plot(confidence, accuracy, "o-", color=FIRST, label="this network")
         axes.set(xlabel="confidence", ylabel="accuracy")
@@ -132,9 +125,7 @@ def _calibration(bins: list[dict]) -> Markup:
 
 def _training(entries: list[dict], evaluated: list[dict]) -> Markup:
     """Loss and accuracy over the steps."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
+    with chart((6, 4)) as (figure, axes):
         accuracy = [entry["captcha_accuracy"] for entry in evaluated]
         axes.plot([entry["step"] for entry in evaluated], accuracy, "o-", color=FIRST)
         axes.set(xlabel="step", ylabel="captcha accuracy (validation)", ylim=(0, 1))

@@ -6,9 +6,8 @@ gallery(results)                        captchas to look at: misread, uncertain
 """
 
 import collections
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import captcha_model
 from captcha_config import Config
@@ -21,7 +20,7 @@ from PIL import Image
 MAX_MISREAD, MAX_UNCERTAIN = 40, 20  # captchas that the report shows
 
 
-@dataclass(frozen=True)
+@dataclass
 class Results:
     """What a network predicts for a set of captchas."""
 
@@ -33,39 +32,16 @@ class Results:
     source: str  # where the captchas are from, in words
     trained_with: dict  # the config that the network was trained with
     look: Callable | None = None  # images → (logits, position weights); None for an exported model
+    probabilities: np.ndarray = field(init=False)  # float32 [count, length, classes]
+    predicted: np.ndarray = field(init=False)  # int [count, length], labels
+    confidence: np.ndarray = field(init=False)  # float32 [count], the probability that the predicted text is correct
+    correct: np.ndarray = field(init=False)  # bool [count], which captchas are read correctly
+    correct_characters: np.ma.MaskedArray = field(init=False)  # bool [count, length], as captcha_model.evaluation masks
 
-    @functools.cached_property
-    def probabilities(self) -> np.ndarray:
-        """float32 [count, length, classes]."""
-        return probabilities(self.logits, self.config)
-
-    @functools.cached_property
-    def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
-        return decode(self.probabilities, self.config)
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """int [count, length]: the predicted labels."""
-        return self._decoded[0]
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """float32 [count]: the network's probability that the predicted text is correct."""
-        return self._decoded[1]
-
-    @property
-    def correct(self) -> np.ndarray:
-        """bool [count]: which captchas are read correctly."""
-        return self._correct[0]
-
-    @property
-    def correct_characters(self) -> np.ma.MaskedArray:
-        """bool [count, length], masked as by captcha_model.evaluation."""
-        return self._correct[1]
-
-    @functools.cached_property
-    def _correct(self) -> tuple[np.ndarray, np.ma.MaskedArray]:
-        return captcha_model.correct(self.predicted, self.labels, self.config)
+    def __post_init__(self) -> None:
+        self.probabilities = probabilities(self.logits, self.config)
+        self.predicted, self.confidence = decode(self.probabilities, self.config)
+        self.correct, self.correct_characters = captcha_model.correct(self.predicted, self.labels, self.config)
 
 
 def score(results: Results) -> dict:

@@ -47,15 +47,12 @@ def of_checkpoint(config: Config, own: Collection[str] = ()) -> Trained:
     checkpoint_files.restore(metadata, network)
     looking, temperature = attention.with_weights(network), np.float32(metadata["best"]["temperature"])
 
-    def logits(images: np.ndarray) -> np.ndarray:
-        return np.asarray(captcha_model.forward(network, images)) / temperature
-
     def look(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found, weights = captcha_model.forward(looking, images)
         return np.asarray(found) / temperature, np.asarray(weights)
 
     name = str(metadata["path"].with_suffix(""))
-    return Trained(name, trained, metadata["config"], metadata["drawn_with"], logits, look)
+    return Trained(name, trained, metadata["config"], metadata["drawn_with"], lambda images: look(images)[0], look)
 
 
 def of_export(model: str | Path | None, config: Config, own: Collection[str] = ()) -> Trained:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
-CONTRASTS = (40, 75, 75)  # least difference in lightness, of 255, between ink and its ground
+CONTRASTS = (40, 75, 75)  # least difference in lightness, of 255, between ink and its ground: one of these at random
+ATTEMPTS = 50  # inks that are tried before black or white is taken
 BY_COLOUR = 150  # distance in RGB at which ink is seen by its colour alone
 BY_COLOUR_ALONE = 0.15  # share of inks that are seen by their colour alone
 SMALL_TEXT = "abcdefghkmnpqrstuvwxyz23456789"
@@ -46,11 +47,11 @@ def _lightness(colour: Colour) -> float:
 
 def ink_on(ground: Colour, rng: random.Random) -> Colour:
     """A colour that can be seen on the ground: by its lightness, or now and then by its colour alone."""
-    least = BY_COLOUR if rng.random() < BY_COLOUR_ALONE else None
+    by_colour = rng.random() < BY_COLOUR_ALONE
     contrast = rng.choice(CONTRASTS)
-    for _ in range(50):
+    for _ in range(ATTEMPTS):
         ink = any_colour(rng)
-        if math.dist(ink, ground) > least if least else abs(_lightness(ink) - _lightness(ground)) > contrast:
+        if math.dist(ink, ground) > BY_COLOUR if by_colour else abs(_lightness(ink) - _lightness(ground)) > contrast:
             return ink
     return (0, 0, 0) if _lightness(ground) > 127 else (255, 255, 255)
 

@@ -1,9 +1,11 @@
 """Files that are complete or absent: checksums, syncs, staging folders, and a lock.
 
+check_writable(path, option)        refuse a file that could not be written, before the work for it begins
 write_text(path, text)              a text file
 make_folder(folder)                 a folder that is on the disk
 write_checksummed(path, values)     a JSON file with a checksum in it
 values = read_checksummed(path)     what was written, or a ValueError
+checksum(values)                    the SHA-256 of plain values
 with staging(folder):               a folder to prepare files in before they are moved into place
 with lock(folder, name, busy):      one process at a time
 reason(error)                       what an error of TensorFlow's says, in plain words
@@ -17,6 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from captcha_cli import UserError
 
@@ -86,6 +89,18 @@ def reason(error: Exception) -> str:
     return re.sub(r"^(\{\{[^}]*\}\} *)?(\S*/\S*; )?| *\[Op:.*$", "", line)
 
 
+def check_writable(path: Path | None, option: str) -> None:
+    """Raise UserError where the option names a file that cannot be written."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}; create it, or name another file")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{option} {path}: nothing can be written to {path.parent}; name another file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file, in UTF-8. Whatever happens, it holds either the new or the old content."""
     new = path.with_name(f".{path.name}.new")
@@ -107,7 +122,7 @@ def read_checksummed(path: Path) -> dict:
 
 def with_checksum(values: dict) -> str:
     """JSON with a checksum in it."""
-    return json.dumps({**values, "checksum": _checksum(values)}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**values, "checksum": checksum(values)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def verified(text: str) -> dict:
@@ -116,10 +131,11 @@ def verified(text: str) -> dict:
         values = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(values, dict) or values.pop("checksum", None) != _checksum(values):
+    if not isinstance(values, dict) or values.pop("checksum", None) != checksum(values):
         raise ValueError("its checksum is wrong")
     return values
 
 
-def _checksum(values: dict) -> str:
+def checksum(values: Any) -> str:
+    """The SHA-256 of plain values, in hexadecimal. The order of names does not count."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.form import is_unicode
+from captcha_sets.files import checksum
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
 from captcha_sets.replace import belongs, check_target, write_split
@@ -131,7 +131,7 @@ def _check_not_replaced(good: list[LabelledImage], split: str, config: Config) -
 def _identity(parts: dict[str, list[LabelledImage]]) -> str:
     """A text that differs if another import would put an image in the other split."""
     names = {split: [[image.path.name, image.text] for image in part] for split, part in parts.items()}
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+    return checksum(names)[:16]
 
 
 def _check_usable(source: Path, good: list[LabelledImage], problems: list[str]) -> None:

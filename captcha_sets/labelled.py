@@ -99,7 +99,7 @@ def _labels(source: Path) -> Iterator[tuple[Path, str]]:
 def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) -> Config:
     """The config with the characters, lengths and size of these images, except for what was typed.
 
-    The size has the proportion of most images, and about as many pixels as the config's.
+    The size has the median proportion of these images, and about as many pixels as the config's.
     """
     characters = "".join(sorted({character for image in good for character in image.text}))
     width, height = _fitting_size(good, config, typed)
@@ -113,7 +113,7 @@ def fitted(good: list[LabelledImage], config: Config, typed: Collection[str]) ->
 
 
 def _fitting_size(good: list[LabelledImage], config: Config, typed: Collection[str]) -> tuple[int, int]:
-    """(width, height) in the proportion of most images; one of them may be typed."""
+    """(width, height) in the median proportion of the images; one of them may be typed."""
     sizes = sorted((image.size for image in good), key=lambda size: size[0] / size[1])
     width, height = sizes[len(sizes) // 2]
     if "width" in typed:

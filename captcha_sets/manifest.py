@@ -227,22 +227,19 @@ def open_manifest(split: str, config: Config) -> dict:
     path = manifest_path(split, config)
     try:
         manifest = verified(read_text(path))
+        if manifest.get("format") == FORMAT:
+            _check(split, manifest)
     except tf.errors.NotFoundError as error:
         where = path if "://" in path else os.path.abspath(path)
         raise UserError(f"{where}: there is no such set; {_how_to_make(split, config)}") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         again = make_command(split, config, _import_of_both(split, config))
         raise UserError(f"{path}: is not a complete manifest ({error}); make the set again: {again}") from error
     if manifest.get("format") != FORMAT:
         again = make_command(split, config, manifest if _was_imported(manifest) else {})
         raise UserError(f"{path}: is of another version of this project; make the set again: {again}")
-    try:
-        _check(split, manifest)
-    except (ValueError, UserError) as error:
-        again = make_command(split, config, _import_of_both(split, config))
-        raise UserError(f"{path}: does not describe a set ({error}); make the set again: {again}") from error
     return manifest
 
 

@@ -18,8 +18,8 @@ from captcha_cli import UserError
 from captcha_config import Config
 from captcha_predict.form import misfit
 from captcha_runs import recipe, transfer
-from captcha_sets.files import sync
-from captcha_strengths.settings import Pool, digest_of
+from captcha_sets.files import checksum, sync
+from captcha_strengths.settings import Pool
 
 NOTHING = "nothing"  # the start without another network
 STARTER = "starter"  # the trained network to start from, as --init_from takes it
@@ -43,7 +43,7 @@ class Cell:
     def key(self) -> str:
         """A digest of everything that decides the result."""
         values = {"captchas": self.pool.digest, "labels": self.labels, "training": self.config.experiment()}
-        return digest_of(values | {"network": self.network})
+        return checksum(values | {"network": self.network})[:16]
 
     @property
     def work(self) -> int:

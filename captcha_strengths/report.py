@@ -3,21 +3,19 @@
 write(path, found, values, samples)     the page; its layout is in strength.html
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captcha_runs import html
-from captcha_runs.charts import FIRST, INK, SECOND, STYLE, svg
+from captcha_runs.charts import FIRST, INK, SECOND, chart, svg
 from captcha_strengths.curve import TARGETS
 from captcha_strengths.humans import Human
 from captcha_strengths.meaning import TARGET, TRIES, Curve, Strength
 from captcha_strengths.words import answer_in_words, duration, percent
 
+import numpy as np
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from PIL import Image
 
 TEMPLATE = Path(__file__).parent / "strength.html"
@@ -62,7 +60,6 @@ def write(
         tries=TRIES,
         labels_per_hour=f"{3600 / values['seconds_per_label']:.0f}",
         several_seeds=all(len(point.seeds) > 1 for each in found for line in each.curves for point in line.points),
-        json=html.embedded_json(values),
     )
 
 
@@ -139,30 +136,26 @@ def _points(strength: Strength) -> list[tuple]:
 
 def _chart(strength: Strength) -> Markup:
     """Accuracy over labels, on the scales on which the curve is interpolated."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.subplots()
+    with chart(SIZE) as (figure, axes):
         for target in TARGETS:
-            axes.axhline(_logit(target), color=INK, linewidth=0.5, linestyle=":")
+            axes.axhline(target, color=INK, linewidth=0.5, linestyle=":")
         for number, curve in enumerate(strength.curves):
             _line(axes, curve, COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
         sizes = sorted({point.labels for curve in strength.curves for point in curve.points})
-        axes.set(xscale="log", xlabel="labels", ylabel="captcha accuracy", ylim=(_logit(LOWEST), _logit(HIGHEST)))
+        axes.set(xscale="log", yscale="logit", xlabel="labels", ylabel="captcha accuracy", ylim=(LOWEST, HIGHEST))
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_yticks([_logit(tick) for tick in TICKS])
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda logit, _: f"{1 / (1 + math.exp(-logit)):.3g}"))
+        axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
         axes.legend(frameon=False, loc="lower right")  # curves rise
         return svg(figure, f"captcha accuracy over labels, {strength.name}")
 
 
 def _line(axes, curve: Curve, color: str, marker: str) -> None:
     labels = [point.labels for point in curve.points]
-    middle, low, high = ([_logit(getattr(p, name)) for p in curve.points] for name in ("accuracy", "low", "high"))
+    middle, low, high = (
+        np.clip([getattr(point, name) for point in curve.points], LOWEST, HIGHEST)
+        for name in ("accuracy", "low", "high")
+    )
     axes.plot(labels, middle, color=color, marker=marker, label=f"from {curve.start}")
     axes.vlines(labels, low, high, color=color)
-
-
-def _logit(share: float) -> float:
-    share = min(max(share, LOWEST), HIGHEST)
-    return math.log(share / (1 - share))

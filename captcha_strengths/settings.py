@@ -8,10 +8,8 @@ seconds_to_draw(pools)                      an estimate
 """
 
 import dataclasses
-import hashlib
 import inspect
 import itertools
-import json
 import os
 import sys
 import time
@@ -24,7 +22,7 @@ from captcha_cli import UserError
 from captcha_config import Config, item_type
 from captcha_predict.console import printable
 from captcha_sets.draw import TRAIN, check_drawing, draw, is_own
-from captcha_sets.files import sha256
+from captcha_sets.files import checksum, sha256
 from captcha_sets.labelled import fitted, hold_out, labelled_images
 from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, VALIDATION, set_exists, versions
 
@@ -55,7 +53,7 @@ class Pool:
         """A digest of what decides how the captchas look. Unlike `digest`, it is the same for any number of them."""
         if self.source:
             return self.digest
-        return digest_of(_drawing(self.config))
+        return checksum(_drawing(self.config))[:16]
 
 
 def grid(config: Config, varied: Sequence[Sequence[str]]) -> list[Setting]:
@@ -109,7 +107,7 @@ def drawn_pool(setting: Setting, labels: int, folder: Path) -> Pool:
     check_drawing(setting.config)
     config = dataclasses.replace(setting.config, train_count=labels)
     counts = {name: getattr(config, name) for name in ("train_count", "validation_count")}
-    digest = digest_of(_drawing(config) | counts)
+    digest = checksum(_drawing(config) | counts)[:16]
     return Pool(setting.name, _in_folder(config, folder, digest), digest, labels, config.validation_count, None)
 
 
@@ -140,7 +138,7 @@ def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path)
     config = fitted(good, config, insisted)
     parts = hold_out(good, source, config)
     values = {name: getattr(config, name) for name in (*CAPTCHA_FIELDS, "seed", "validation_share")}
-    digest = digest_of(values | {"images": [[image.text, sha256(image.path)] for image in good]})
+    digest = checksum(values | {"images": [[image.text, sha256(image.path)] for image in good]})[:16]
     counts = len(parts[TRAIN]), len(parts[VALIDATION])
     return Pool(AS_IT_IS, _in_folder(config, folder, digest), digest, *counts, source)
 
@@ -148,11 +146,6 @@ def own_pool(source: Path, config: Config, typed: Collection[str], folder: Path)
 def _in_folder(config: Config, folder: Path, digest: str) -> Config:
     place = str(folder / SETS / digest)
     return dataclasses.replace(config, tfrecords_dir=place, images_dir=place)
-
-
-def digest_of(values: dict) -> str:
-    """A short digest of these values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sizes_of(pools: Sequence[Pool], sizes: Sequence[int]) -> list[int]:

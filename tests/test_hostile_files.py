@@ -87,7 +87,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(config, values, message):
     write_checksummed(path, read_checksummed(path) | values)
     with pytest.raises(UserError) as error:
         open_manifest(VALIDATION, config)
-    assert str(error.value).startswith(f"{path}: does not describe a set ({message}); make the set again: python ")
+    assert str(error.value).startswith(f"{path}: is not a complete manifest ({message}); make the set again: python ")
 
 
 BEST = {"step": 12, "captcha_accuracy": 0.5, "temperature": 1.0}

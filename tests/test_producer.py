@@ -307,7 +307,7 @@ def test_a_million_png_files_and_more_are_written_only_when_asked(tmp_path):
 
 def test_a_million_png_files_are_written_unasked():
     args = argparse.Namespace(images=None, source=None)
-    assert captcha_producer.write_images(["train"], args, Config(train_count=1_000_000))
+    assert captcha_producer.wants_images(["train"], args, Config(train_count=1_000_000))
 
 
 # What is never lost

@@ -61,22 +61,27 @@ def test_a_suspect_has_the_label_and_the_prediction(done):
 
 def test_no_image_is_read_by_a_network_that_trained_on_it(monkeypatch):
     """Each network's images and those that it reads are, together, all of them, and have none in common."""
-    trained_on = []
+    networks = []
 
-    def observed(images, labels, config, steps):
-        trained_on.append(set(images[:, 0, 0, 0].tolist()))
-        return len(trained_on) - 1
+    class Network:
+        def __init__(self, config):
+            networks.append(self)
 
-    def reading(network, images):
-        read = set(images[:, 0, 0, 0].tolist())
-        assert not read & trained_on[network] and read | trained_on[network] == set(range(10))
-        return np.zeros((len(images), 2, 4), np.float32)
+        def train_on(self, records, config):
+            self.trained_on = set(records["images"][:, 0, 0, 0].tolist())
+            yield
 
-    monkeypatch.setattr(captcha_suspects, "_trained", observed)
-    monkeypatch.setattr(captcha_suspects.captcha_model, "forward", reading)
+        def predict(self, images, **how):
+            read = set(images[:, 0, 0, 0].tolist())
+            assert not read & self.trained_on and read | self.trained_on == set(range(10))
+            return np.zeros((len(images), 2, 4), np.float32)
+
+    monkeypatch.setattr(captcha_suspects, "new_network", Network)
+    monkeypatch.setattr(captcha_suspects, "train_on", Network.train_on)
+    monkeypatch.setattr(captcha_suspects, "in_memory", lambda images, labels, config: {"images": images})
     images = np.zeros((10, 4, 4, 1), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
     captcha_suspects.held_out_logits(images, np.zeros((10, 2), np.int32), SMALL)
-    assert len(trained_on) == captcha_suspects.PARTS
+    assert len(networks) == captcha_suspects.PARTS
 
 
 def test_a_training_that_diverged_is_an_error(monkeypatch):
