@@ -85,7 +85,7 @@ CAPITALS := --train_count 300000 --validation_count 10000 --characters 012345678
 # A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 6000 --channels 16 32 64 64 64
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 6000 --channels 8 24 48 48 48
 	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
 	$(DRAW) --tfrecords_dir tfrecords/capitals-1 $(CAPITALS)
@@ -107,16 +107,21 @@ STYLES = $(DRAW) --width 192 --height 64 --characters 0123456789abcdefghijklmnop
 	--min_length 3 --length 8 --drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
 
 # It can be stopped and resumed. Its fonts are in Debian's packages that benchmarks/starter_fonts.packages lists.
-# Two cycles of the learning rate, each with captchas of its own; the network that ships lies between their two networks.
+# Three cycles of the learning rate, each with captchas of its own and from the network between the two before it; what
+# ships lies between the second of these networks and that of the third cycle. docs/results.md says what differed then.
 starter: .venv/.done
 	$(STYLES) --tfrecords_dir tfrecords/starter-1 --train_count 300000 --validation_count 5000
-	$(STYLES) --tfrecords_dir tfrecords/starter --seed 3 --train_count 140000 --validation_count 3000
+	$(STYLES) --tfrecords_dir tfrecords/starter-2 --seed 3 --train_count 140000 --validation_count 3000
+	$(STYLES) --tfrecords_dir tfrecords/starter --seed 4 --train_count 250000 --validation_count 3000
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter-1 --save_dir save/starter-1 --max_steps 12000 --batch_size 128 \
 		--learning_rate 0.004 --eval_every 1000 --save_every 500 --no-input_downsampling --input_color \
 		--channels 16 32 64 128 128 128 --head_units 32 128
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter --save_dir save/starter-2 --init_from save/starter-1 --max_steps 3000 \
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter-2 --save_dir save/starter-2 --init_from save/starter-1 --max_steps 3000 \
 		--batch_size 128 --learning_rate 0.001 --eval_every 500 --save_every 250
-	$(RUN) -m captcha_runs.interpolation save/starter-1 save/starter-2 --share 0.6 --tfrecords_dir tfrecords/starter --save_dir save/starter
+	$(RUN) -m captcha_runs.interpolation save/starter-1 save/starter-2 --share 0.3 --tfrecords_dir tfrecords/starter-2 --save_dir save/starter-1-2
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/starter --save_dir save/starter-3 --init_from save/starter-1-2 --max_steps 10000 \
+		--batch_size 128 --learning_rate 0.003 --eval_every 1000 --save_every 250 --precision bfloat16
+	$(RUN) -m captcha_runs.interpolation save/starter-1-2 save/starter-3 --share 0.5 --tfrecords_dir tfrecords/starter --save_dir save/starter
 	$(RUN) benchmarks/development_styles.py images/development --labelled 500
 	$(RUN) captcha_export.py $(STARTER) --to weights/starter --calibrate_on images/development --one_alphabet
 	mv weights/starter/model.tflite captcha_predict/models/starter.tflite
