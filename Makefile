@@ -107,8 +107,9 @@ STYLES = $(DRAW) --width 192 --height 64 --characters 0123456789abcdefghijklmnop
 	--min_length 3 --length 8 --drawer captcha_sets.styles:draw --fonts $$(cat $(STARTER_FONTS)) --canvas_sizes $(STARTER_SIZES)
 
 # It can be stopped and resumed. Its fonts are in Debian's packages that benchmarks/starter_fonts.packages lists.
-# Three cycles of the learning rate, each with captchas of its own and from the network between the two before it; what
-# ships lies between the second of these networks and that of the third cycle. docs/results.md says what differed then.
+# Three cycles of the learning rate, each on captchas of its own. The second starts from the first one's network, the third
+# from the network between these two. What ships lies between the start and the end of the third. docs/results.md says
+# what differed when it was trained.
 starter: .venv/.done
 	$(STYLES) --tfrecords_dir tfrecords/starter-1 --train_count 300000 --validation_count 5000
 	$(STYLES) --tfrecords_dir tfrecords/starter-2 --seed 3 --train_count 140000 --validation_count 3000

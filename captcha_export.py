@@ -38,7 +38,7 @@ CHANGEABLE = {"one_alphabet"}  # after the training
 FIELDS = (*FOLDERS, *CHANGEABLE)
 BATCH_SIZE = 250
 COMPARED = 1000  # captchas
-MIN_LOST = 2  # captchas that an 8-bit network may always lose: of few, one is a large share
+MIN_LOST = 2  # captchas that an 8-bit network may always misread besides: of few, one is a large share
 MAX_LOST = 0.002  # how much lower the captcha accuracy of an 8-bit network may be
 TIE = 1e-3  # logits closer than this count as equal: another order of adding float32 numbers may swap them
 ONNX_PACKAGES = "tf2onnx==1.17.0 onnxruntime"

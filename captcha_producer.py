@@ -123,7 +123,7 @@ def main() -> None:
     if for_imports and not args.source:
         raise UserError("--leave-out, --ignore_case, --init_from, --validation_share need --source")
     if "validation_share" in args and len(set(args.splits)) == 1:
-        raise UserError("--validation_share divides the images into two splits; leave it out with one")
+        raise UserError("--validation_share divides images between both splits; leave it out where --splits names one")
     if args.source and (of_drawing := sorted(NOT_IMPORTED & vars(args).keys())):
         raise UserError(f"--{', --'.join(of_drawing)}: for captchas that are drawn; not with --source")
     if args.update and (args.source or args.replace):

@@ -76,7 +76,7 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
 
 
 def fingerprint(start: str) -> str:
-    """What tells one network to start from from another of the same name; "" for none."""
+    """A hash of the network to start from, which tells apart networks of the same name; "" for none."""
     return transfer.fingerprint(Config(init_from="" if start == "nothing" else start))
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     networks = {start: fingerprint(start) for start in args.starts}
     results = [
-        each for each in results if each["options"] == options and each["network"] == networks.get(each["start"])
+        each for each in results if each["options"] == options and each.get("network") == networks.get(each["start"])
     ]
     done = {(each["style"], each["labels"], each["start"], each["seed"]) for each in results}
     cells = [(s, n, start, seed) for seed in args.seeds for n in args.labels for start in args.starts for s in styles]

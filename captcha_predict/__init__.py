@@ -158,14 +158,16 @@ class Reader:
 
     def _describe(self) -> None:
         """Set what the description says. Raises ValueError where that makes no sense."""
-        if problem := misfit(self.description, FORM, "its description"):
+        described = {"min_length": 0, **self.description}
+        if problem := misfit(described, FORM, "its description"):
             raise ValueError(problem)
-        captcha, config = [self.description[name] for name in CAPTCHA], self.description["config"]
+        captcha = [described[name] for name in CAPTCHA]
         self.characters, self.length, self.min_length, self.width, self.height = captcha
-        self.one_alphabet = bool(config.get("one_alphabet"))
+        self.one_alphabet = bool(described["config"].get("one_alphabet"))
         sound = len(set(self.characters)) == len(self.characters) and self.characters.isprintable()
         if not sound or not 0 <= self.min_length <= self.length:
             raise ValueError("its characters or lengths make no sense")
+        config = {"min_length": 0, **described["config"]}
         if [config.get(name) for name in CAPTCHA] != captcha:
             raise ValueError("its config is another captcha's")
 

@@ -4,9 +4,10 @@
 
 The network between the two often keeps what the first one could read, and reads what the second one learnt (Wortsman et
 al. 2022, https://arxiv.org/abs/2109.01903). The kernels of the second one's convolutions are first scaled to the norms
-of the first one's: normalization follows, so that a norm has no effect, and fine-tuning starts from smaller ones. The
-statistics of batch normalization are computed anew from the training split, since those of an averaged network are not
-the average (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407).
+of the first one's. Batch normalization cancels a kernel's norm, but in a plain average the larger kernel dominates, and
+fine-tuning starts from kernels that were scaled down. The statistics of batch normalization are computed anew from the
+training split, since those of an averaged network are not the average (Izmailov et al. 2018,
+https://arxiv.org/abs/1803.05407).
 """
 
 import argparse
@@ -50,8 +51,9 @@ def interpolate(first: Path, second: Path, share: float, config: Config) -> floa
     (other, before), (metadata, trained) = (
         checkpoints.best(dataclasses.replace(config, save_dir=str(each)), FIELDS) for each in (first, second)
     )
-    for field in ("characters", "min_length", "count_freely", *transfer.NETWORK_FIELDS):
-        if getattr(before, field) != getattr(trained, field):
+    ours, theirs = (_classes_and_layers(each) for each in (before, trained))
+    for field in ours:
+        if ours[field] != theirs[field]:
             raise UserError(f"{first} and {second} differ in {field}; name two networks that do not")
     network = _between(other, metadata, share, trained)
     training, validation = (
@@ -67,6 +69,13 @@ def interpolate(first: Path, second: Path, share: float, config: Config) -> floa
     best = {"step": metadata["step"], "captcha_accuracy": accuracy, "temperature": temperature}
     checkpoints.write_weights(metadata | {"best": best}, network, folder)
     return accuracy
+
+
+def _classes_and_layers(config: Config) -> dict:
+    """What two networks must have in common, by the field of the config that decides it."""
+    varying = config.min_length > 0
+    network = {name: getattr(config, name) for name in ("characters", *transfer.NETWORK_FIELDS)}
+    return network | {"min_length": varying, "count_freely": varying or config.count_freely}
 
 
 def _between(first: dict, second: dict, share: float, config: Config) -> keras.Model:

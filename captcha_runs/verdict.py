@@ -15,8 +15,8 @@ from captcha_sets.manifest import VALIDATION
 
 SAMPLE = 500  # training images that are read
 FINE = 0.97  # captcha accuracy on the validation split
-LEARNT = 0.9  # captcha accuracy on the training images, from which on they are known
-MEMORIZED = 0.3  # the same, from which on they are memorized if the characters of other images are only guessed
+LEARNT = 0.9  # captcha accuracy on the training images from which the network counts as having learnt them
+MEMORIZED = 0.3  # the same from which it counts as memorizing them, if it only guesses the characters of other images
 NEAR_CHANCE = 0.2  # character accuracy beyond that of guessing, as a share of what there is to gain
 CHECK = "check the labels (captcha_suspects.py)"
 
@@ -50,11 +50,12 @@ def in_words(captchas: float, held_out: dict, count: int, labelled: int, config:
     if on_validation >= FINE:
         least, _ = metrics.wilson_interval(round(on_validation * count), count)
         return f"{read}: fine" if least >= LEARNT else f"{read}: fine, as far as {count} images can tell"
-    guessed = held_out["character_accuracy"] < chance + NEAR_CHANCE * (1 - chance)
+    characters = max(held_out["character_accuracy"], on_validation)  # the best checkpoint's is at least as high
+    guessed = characters < chance + NEAR_CHANCE * (1 - chance)
     if guessed and captchas >= MEMORIZED:
         other = "without --init_from" if config.init_from == STARTER else f"--init_from {STARTER}"
         return (
-            f"{read} (characters {held_out['character_accuracy']:.0%}): it has memorized its images; {CHECK},"
+            f"{read} (characters {characters:.0%}): it has memorized its images; {CHECK},"
             f" label more, or train another network ({other}) with another --save_dir"
         )
     if captchas < max(LEARNT, on_validation):

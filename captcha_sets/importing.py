@@ -1,7 +1,6 @@
 """Import labelled images as splits: whatever characters, lengths and sizes they have."""
 
 import collections
-import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.form import is_unicode
+from captcha_predict.images import digest, open_image
 from captcha_sets.files import checksum
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
@@ -71,7 +71,7 @@ def import_images(
         "validation_share": config.validation_share,
     }
     manifests = []
-    there = _files_of(others, config)
+    there = _images_of(others, config)
     for split, part in parts.items():
         sizes = collections.Counter("x".join(map(str, image.size)) for image in part)
         files = track(_apart(part, there, config), len(part), f"importing {split}")
@@ -103,17 +103,17 @@ def _like_other_split(split: str, source: Path, config: Config, typed: Collectio
     return like
 
 
-def _files_of(splits: list[str], config: Config) -> set[bytes]:
-    """Hashes of the PNG files of splits that were imported."""
+def _images_of(splits: list[str], config: Config) -> set[bytes]:
+    """Hashes of the images of splits that were imported."""
     manifests = [open_manifest(split, config) for split in splits]
     imported = [manifest for manifest in manifests if manifest["source"] is not None]
-    return {hashlib.sha256(file).digest() for manifest in imported for _, file in examples(manifest, config)}
+    return {digest(open_image(file)) for manifest in imported for _, file in examples(manifest, config)}
 
 
 def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> Iterator[tuple[str, bytes]]:
-    """(text, PNG file) of each image. Raises UserError where the other split has the same file."""
+    """(text, PNG file) of each image. Raises UserError where the other split has the same one."""
     for image, (text, file) in zip(good, png_files(good, config), strict=True):
-        if hashlib.sha256(file).digest() in there:
+        if there and digest(open_image(file)) in there:
             raise UserError(f"{image.path}: is in the other split, too; leave it out of one of them")
         yield text, file
 

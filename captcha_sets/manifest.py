@@ -152,7 +152,11 @@ def check_not_imported(split: str, config: Config) -> None:
     """Raise UserError where a split was imported, or its import was stopped: drawn captchas do not take its place."""
     try:
         source = verified(read_text(manifest_path(split, config))).get("source")
-    except (tf.errors.OpError, ValueError):  # there is none, or it is damaged
+    except tf.errors.OpError as error:  # there is none, or it cannot be read
+        if _import_of_both(split, config):
+            raise UserError(f"{config.tfrecords_dir}: has no {split} split; {_how_to_make(split, config)}") from error
+        return
+    except ValueError:  # it is damaged
         source = _import_of_both(split, config).get("source")
     if source:
         raise UserError(
@@ -328,7 +332,8 @@ def _import_again(words: list[str], values: dict, config: Config, manifest: dict
     if len(manifest["splits"]) == 1:  # otherwise the images of one source were divided into both splits
         words += ["--splits", *manifest["splits"]]
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
-    deciding = {name: manifest.get(name, getattr(Config, name)) for name in ("seed", "validation_share")}
+    names = ("seed", "validation_share") if len(manifest["splits"]) > 1 else ()
+    deciding = {name: manifest.get(name, getattr(Config, name)) for name in names}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
     if values.get("min_length") == 0:  # it was the same as the length
         values["min_length"] = values.get("length", manifest["length"])

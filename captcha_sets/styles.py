@@ -82,7 +82,7 @@ def _places(pairs: list[Pair], size: tuple[int, int], rng: random.Random) -> lis
     overlap, uneven, spread = rng.choice(OVERLAPS), rng.choice(UNEVEN) * height, rng.choice(SPREADS)
     middle = height * rng.uniform(0.45, 0.55)
     steps = [glyph.width * (1 - overlap) for glyph, _ in pairs]
-    free = max(0.0, width - sum(steps) - overlap * pairs[-1][0].width)  # nothing overlaps the last one
+    free = max(0.0, width - sum(steps) - overlap * pairs[-1][0].width)  # the last one keeps its full width
     gaps = _gaps(len(pairs), rng.random() * free, rng)
     x = rng.uniform(0, free - sum(gaps))
     places = []

@@ -58,6 +58,12 @@ def test_networks_that_differ_are_refused(trained, different):
         interpolation.interpolate(trained / "save", trained / "second", 0.5, replace(first, save_dir=f"{trained}/new"))
 
 
+def test_networks_of_varying_lengths_count_freely_whatever_their_config_says():
+    fixed, free = (replace(SMALL, min_length=1, count_freely=each) for each in (False, True))
+    assert interpolation._classes_and_layers(fixed) == interpolation._classes_and_layers(free)
+    assert interpolation._classes_and_layers(fixed) != interpolation._classes_and_layers(SMALL)
+
+
 def test_the_statistics_of_batch_normalization_are_those_of_the_images():
     network = captcha_model.build(SMALL)
     images = tf.constant(np.random.default_rng(1).integers(0, 256, (16, SMALL.height, SMALL.width, 1), np.uint8))

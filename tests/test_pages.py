@@ -537,7 +537,7 @@ def test_what_cannot_be_read_is_refused_in_words(trying, content, status, why):
 def test_the_page_names_the_network_and_its_captcha(trying):
     _, html = request(f"{trying}/")
     words = " ".join(html.decode().split())
-    assert "weights/digits/best-5000: 4 of 10 characters, 128x64 pixels." in words
+    assert "weights/digits/best-6000: 4 of 10 characters, 128x64 pixels." in words
 
 
 def test_a_drawing_out_of_range_is_refused_in_words(trying):
