@@ -123,7 +123,7 @@ class Config:
     weight_decay: float = option(0.01, "weight decay of matrices and kernels", 0.0, 1.0)
     precision: str = option(
         "float32",
-        f"compute dtype of the layers: {', '.join(PRECISIONS)}; bfloat16 is for GPUs and CPUs that multiply it, float16 for GPUs",
+        f"compute dtype of the layers: {', '.join(PRECISIONS)}; the last two are for GPUs, bfloat16 for some CPUs, too",
     )
     xla: bool = option(False, "compile the step with XLA; for one GPU, where it can be faster")
 
