@@ -48,9 +48,7 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
                     f"{name}: has {image.width}x{image.height} pixels, a side of over {MAX_SIDE}; shrink it"
                 )
             image.load()
-            if image is source:
-                image = image.copy()  # the caller's stays as it is
-            ImageOps.exif_transpose(image, in_place=True)
+            image = ImageOps.exif_transpose(image)  # a copy; the other is not kept
             return _on_white(image)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
@@ -102,7 +100,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
