@@ -56,7 +56,6 @@ def draw_style(style: Style) -> None:
 
 def measure(style: Style, labels: int, start: str, seed: int, options: list[str]) -> dict:
     """Import, train and score. The seconds are those of the import and the training."""
-    network = fingerprint(start)
     work = BASE / style.name / "work"
     shutil.rmtree(work, ignore_errors=True)
     (work / "mine").mkdir(parents=True)
@@ -70,8 +69,8 @@ def measure(style: Style, labels: int, start: str, seed: int, options: list[str]
     seconds = time.perf_counter() - began
     share = accuracy(str(work / "save"), BASE / style.name / "held_out")
     return {
-        "style": style.name, "labels": labels, "start": start, "seed": seed, "network": network,
-        "accuracy": share, "seconds": seconds, "options": options,
+        "style": style.name, "labels": labels, "start": start, "seed": seed, "accuracy": share,
+        "seconds": seconds, "options": options,
     }  # fmt: skip
 
 
@@ -120,7 +119,7 @@ def main() -> None:
     for style, labels, start, seed in cells:
         if (style.name, labels, start, seed) in done:
             continue
-        results.append(measure(style, labels, start, seed, options))
+        results.append(measure(style, labels, start, seed, options) | {"network": networks[start]})
         with open(RESULTS, "a") as file:
             file.write(json.dumps(results[-1]) + "\n")
         print(json.dumps(results[-1]), flush=True)

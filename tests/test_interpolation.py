@@ -44,7 +44,7 @@ def test_its_weights_lie_between_those_of_the_two(trained):
     for (is_kernel, a), (_, b), (_, found) in zip(*map(weights, (first, second, between)), strict=True):
         if is_kernel:
             b = b * np.linalg.norm(a) / np.linalg.norm(b)
-        np.testing.assert_allclose(found, 0.75 * a + 0.25 * b, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found, 0.75 * a + 0.25 * b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("different", [{"characters": "01234567"}, {"channels": (8, 8)}])
