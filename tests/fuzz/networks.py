@@ -16,7 +16,7 @@ import captcha_predict
 from captcha_config import Config
 from captcha_pages import network
 from captcha_predict import DESCRIPTION
-from captcha_runs import checkpoint_files, checkpoints, cluster, log, trained
+from captcha_runs import checkpoint_files, checkpoints, cluster, log, trained, transfer
 from captcha_runs.checkpoints import Checkpoints
 from captcha_runs.trained import Trained
 from captcha_sets.files import sha256, with_checksum
@@ -30,8 +30,8 @@ from ai_edge_litert import schema_py_generated as schema
 from mutations import Mutator, integer
 from sets import CONFIG, kept, real_pictures
 
-WEIGHTS = 64  # bytes; larger buffers of a network hold its weights
-BEST = "save/best-5000"
+WEIGHTS_SIZE = 64  # bytes; larger buffers of a network hold its weights
+BEST = f"save/{next((transfer.WEIGHTS / 'digits').glob('best-*.json')).stem}"
 BLANK = np.zeros((CONFIG.height, CONFIG.width), np.uint8)
 MEASUREMENT = cells.Measurement("key", "the captcha", 100, "nothing", 1, 40, 50, 2.5)
 
@@ -134,7 +134,7 @@ def _structure(path: Path) -> list[int]:
     _, content = _unpacked(path)
     model, is_weight = schema.Model.GetRootAs(content, 0), np.zeros(len(content), bool)
     for buffer in map(model.Buffers, range(model.BuffersLength())):
-        if buffer.DataLength() > WEIGHTS:
+        if buffer.DataLength() > WEIGHTS_SIZE:
             start = buffer._tab.Vector(buffer._tab.Offset(4))
             is_weight[start : start + buffer.DataLength()] = True
     return np.flatnonzero(~is_weight)[:-8].tolist()
