@@ -5,6 +5,7 @@ import math
 from captcha_config import Config
 
 import keras
+import tensorflow as tf
 from keras import KerasTensor, Variable, ops
 
 MOMENTUM = 0.9  # better than the usual 0.95 for so few steps
@@ -56,10 +57,18 @@ class Muon(keras.optimizers.Optimizer):
     def _adamw_step(self, gradient, variable, learning_rate, momentum, velocity) -> None:
         """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980); update_step has applied the weight decay."""
         step = ops.cast(self.iterations + 1, variable.dtype)
-        rate = learning_rate * ops.sqrt(1 - ops.power(BETA_2, step)) / (1 - ops.power(BETA_1, step))
-        self.assign_add(momentum, (gradient - momentum) * (1 - BETA_1))
-        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - BETA_2))
-        self.assign_sub(variable, momentum * rate / (ops.sqrt(velocity) + EPSILON))
+        tf.raw_ops.ResourceApplyAdam(  # a dozen operations in one, which the first step need not trace
+            var=variable.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
+            beta1_power=BETA_1**step,
+            beta2_power=BETA_2**step,
+            lr=learning_rate,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            epsilon=EPSILON,
+            grad=gradient,
+        )
 
 
 def _is_matrix(variable: Variable) -> bool:
@@ -67,17 +76,23 @@ def _is_matrix(variable: Variable) -> bool:
 
 
 def orthogonalized(matrix: KerasTensor) -> KerasTensor:
-    """The matrix [m, n] with singular values near 1: five steps of a quintic Newton-Schulz iteration.
+    """The matrix [m, n] with singular values near 1."""
+    if matrix.shape[0] <= matrix.shape[1]:
+        return _newton_schulz(matrix)
+    return ops.transpose(_newton_schulz(ops.transpose(matrix)))
+
+
+@tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None])])  # traced once for all matrices
+def _newton_schulz(x: tf.Tensor) -> tf.Tensor:
+    """Five steps of a quintic Newton-Schulz iteration, for a matrix [m, n] with m <= n.
 
     The coefficients are those of Jordan et al. They leave the singular values between 0.7 and 1.2, which is enough.
     """
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else ops.transpose(matrix)
-    x = x / (ops.norm(x, axis=(-2, -1), keepdims=True) + 1e-7)  # so that no singular value exceeds 1
+    x = x / (tf.norm(x) + 1e-7)  # so that no singular value exceeds 1
     for _ in range(ITERATIONS):
-        square = x @ ops.transpose(x)
+        square = tf.matmul(x, x, transpose_b=True)
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x if wide else ops.transpose(x)
+    return x
 
 
 class Cycle(keras.optimizers.schedules.LearningRateSchedule):
