@@ -92,23 +92,40 @@ def augmented(images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Conf
     """
     seed, shape = tf.constant(config.seed, tf.int64), [config.batch_size, 2]
     shifts = tf.random.stateless_uniform(shape, [seed, step], -config.shift, config.shift + 1, tf.int32)
+    if not (config.rotate or config.zoom):
+        return _shifted(images, shifts[start : start + len(images)], config)
     shares = tf.random.stateless_uniform(shape, [seed, -1 - step], -1.0, 1.0)
-    down, right = tf.unstack(tf.cast(shifts, tf.float32), axis=1)  # [batch], pixels
+    up, left = tf.unstack(tf.cast(shifts, tf.float32), axis=1)  # [batch], pixels
     turn, zoom = tf.unstack(shares, axis=1)
     angle, zoom = turn * math.radians(config.rotate), 1.0 + zoom * config.zoom
     cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
     x, y = (config.width - 1) / 2, (config.height - 1) / 2  # the centre only shifts
-    rows = [cos, -sin, x - x * cos + y * sin + right, sin, cos, y - x * sin - y * cos + down, 0.0, 0.0]
+    rows = [cos, -sin, x - x * cos + y * sin + left, sin, cos, y - x * sin - y * cos + up, 0.0, 0.0]
     transforms = tf.stack([tf.broadcast_to(row, [config.batch_size]) for row in rows], axis=1)  # [batch, 8]
-    whole_pixels = not (config.rotate or config.zoom)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms[start : start + tf.shape(images, tf.int64)[0]],
         output_shape=[config.height, config.width],
         fill_value=0.0,
-        interpolation="NEAREST" if whole_pixels else "BILINEAR",  # alike for whole pixels, and faster
+        interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
+
+
+def _shifted(images: tf.Tensor, shifts: tf.Tensor, config: Config) -> tf.Tensor:
+    """Shift images by whole pixels, int32 [count, 2]: up and left. In NumPy, this takes a fifth of the time."""
+    most = config.shift
+    edges = ((0, 0), (most, most), (most, most), (0, 0))
+
+    def shift(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        padded = np.pad(images, edges, "symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (config.height, config.width), axis=(1, 2))
+        top, left = most + shifts.T
+        shifted = windows[np.arange(len(images)), top, left]  # [count, channels, height, width]
+        return np.moveaxis(shifted, 1, -1)
+
+    shifted = tf.numpy_function(shift, [images, shifts], tf.uint8, stateful=False)
+    return tf.ensure_shape(shifted, images.shape)
 
 
 def check_drawable(manifest: dict, config: Config) -> None:
