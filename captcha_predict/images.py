@@ -8,7 +8,6 @@ images_in(folder)           the files of a folder, in order
 import hashlib
 import io
 import os
-import warnings
 from pathlib import Path
 
 from captcha_predict.console import UserError
@@ -38,18 +37,14 @@ def open_image(source: Path | bytes | Image.Image | np.ndarray) -> Image.Image:
     """
     name = source if isinstance(source, Path) else "the image"
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, and of sizes: our limit is lower
-            image = _opened(source, name)
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"{name}: has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; shrink it")
-            if max(image.size) > MAX_SIDE:
-                raise UserError(
-                    f"{name}: has {image.width}x{image.height} pixels, a side of over {MAX_SIDE}; shrink it"
-                )
-            image.load()
-            image = ImageOps.exif_transpose(image)  # a copy; the other is not kept
-            return _on_white(image)
+        image = _opened(source, name)
+        if image.width * image.height > MAX_PIXELS:
+            raise UserError(f"{name}: has {image.width}x{image.height} pixels, more than {MAX_PIXELS}; shrink it")
+        if max(image.size) > MAX_SIDE:
+            raise UserError(f"{name}: has {image.width}x{image.height} pixels, a side of over {MAX_SIDE}; shrink it")
+        image.load()
+        image = ImageOps.exif_transpose(image)  # a copy; the other is not kept
+        return _on_white(image)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has far more than {MAX_PIXELS} pixels; shrink it") from error
     except Image.UnidentifiedImageError as error:

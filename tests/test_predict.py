@@ -344,6 +344,15 @@ def test_a_file_whose_name_is_not_utf8_is_read_too(images, tmp_path):
         assert done.returncode == 0 and r"caf\udce9.png" in done.stdout
 
 
+def test_the_command_prints_no_warning_of_pillows(tmp_path):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\1\3\0\1\0\0\0\6\0\0\0"  # nine entries, of which one is there
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("1", (10000, 10000)).save(tmp_path / "large.png")
+    result = run("captcha_predict", "--model", "digits", "a.jpg", "large.png", cwd=tmp_path)
+    refused = "captcha_predict: error: large.png: has 10000x10000 pixels, more than 16000000; shrink it\n"
+    assert (result.returncode, result.stderr) == (1, refused)
+
+
 def test_json_lines_say_everything(images, usual):
     done = run("captcha_predict", "images", "--json", "--min-confidence", "1", cwd=images.parent)
     found = [json.loads(line) for line in done.stdout.splitlines()]
