@@ -401,7 +401,14 @@ def drawing(folder, *words) -> tuple:
         time.sleep(0.01)
     workers = subprocess.run(["pgrep", "-P", str(producer.pid)], capture_output=True, text=True).stdout.split()
     assert len(workers) == 2
+    while not all(map(catches_sigterm, workers)):
+        time.sleep(0.01)
     return producer, workers
+
+
+def catches_sigterm(pid: str) -> bool:
+    caught = subprocess.run(["ps", "-o", "caught=", "-p", pid], capture_output=True, text=True).stdout
+    return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
 
 
 def ended(pid: str) -> bool:
