@@ -1,7 +1,7 @@
 """Import labelled images as splits: whatever characters, lengths and sizes they have."""
 
 import collections
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from captcha_cli import UserError, track
@@ -52,6 +52,8 @@ def import_images(
     if others:
         config, insisted = _like_other_split(others[0], source, config, insisted), CAPTCHA_FIELDS
     good, problems = labelled_images(source, config, insisted, ignore_case)
+    good, twice = _apart(good, _images_of(others, config), config)
+    problems += twice
     _check_usable(source, good, [] if leave_out else problems)
     for problem in problems:
         print(f"left out: {printable(problem)}")
@@ -71,10 +73,9 @@ def import_images(
         "validation_share": config.validation_share,
     }
     manifests = []
-    there = _images_of(others, config)
     for split, part in parts.items():
         sizes = collections.Counter("x".join(map(str, image.size)) for image in part)
-        files = track(_apart(part, there, config), len(part), f"importing {split}")
+        files = track(png_files(part, config), len(part), f"importing {split}")
         about = {"images": images, "typed": insisted, "origin": origin | {"sizes": sizes}}
         manifests.append(write_split(files, len(part), split, config, **about))
     return manifests
@@ -110,12 +111,17 @@ def _images_of(splits: list[str], config: Config) -> set[bytes]:
     return {digest(open_image(file)) for manifest in imported for _, file in examples(manifest, config)}
 
 
-def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> Iterator[tuple[str, bytes]]:
-    """(text, PNG file) of each image. Raises UserError where the other split has the same one."""
-    for image, (text, file) in zip(good, png_files(good, config), strict=True):
-        if there and digest(open_image(file)) in there:
-            raise UserError(f"{image.path}: is in the other split, too; leave it out of one of them")
-        yield text, file
+def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> tuple[list[LabelledImage], list[str]]:
+    """The images that the other split does not have; and one line for each that it has."""
+    if not there:
+        return good, []
+    new, problems = [], []
+    for image, (_, file) in zip(good, png_files(good, config), strict=True):
+        if digest(open_image(file)) in there:
+            problems.append(f"{image.path}: is in the other split, too")
+        else:
+            new.append(image)
+    return new, problems
 
 
 def _check_not_replaced(good: list[LabelledImage], split: str, config: Config) -> None:

@@ -376,15 +376,18 @@ def test_a_split_is_not_imported_from_the_source_of_the_other_split(pictures, co
     assert files(Path(config.tfrecords_dir)) == before
 
 
-def test_an_image_that_the_other_split_has_is_refused(pictures, config):
-    """Wherever its file is."""
+def test_images_that_the_other_split_has_are_refused_in_one_list_or_left_out(pictures, config):
+    """Wherever their files are."""
     first, others = pictures(["ab", "ba"]), pictures(["aa", "bb"], name="others")
     import_images(first, (TRAIN,), config)
     before = files(Path(config.tfrecords_dir))
-    copied = shutil.copy(next(first.iterdir()), others / "copy_ab.png")
-    with pytest.raises(UserError, match=f"{copied}: is in the other split, too; leave it out of one of them"):
+    copies = [shutil.copy(path, others / f"copy_{path.name}") for path in sorted(first.iterdir())]
+    refused = "".join(f"\n  {path}: is in the other split, too" for path in copies)
+    with pytest.raises(UserError, match=f"{others}: nothing was written; .*:{refused}$"):
         import_images(others, (VALIDATION,), config)
     assert files(Path(config.tfrecords_dir)) == before
+    (manifest,) = import_images(others, (VALIDATION,), config, leave_out=True)
+    assert manifest["count"] == 2
 
 
 def test_beside_an_imported_split_the_other_one_is_to_be_imported(pictures, config):
