@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=range(1, 11), help="one run for each; default: 1 to 10")
     parser.add_argument("--max_steps", type=int, default=Config.max_steps, help="steps of a run")
-    parser.add_argument("--eval_every", type=int, default=10, help="steps between two evaluations")
+    parser.add_argument("--eval_every", type=int, default=5, help="steps between two evaluations")
     parser.add_argument("--tfrecords_dir", default=Config.tfrecords_dir)
     args = parser.parse_args()
     config = like_sets(replace(Config(), max_steps=args.max_steps, tfrecords_dir=args.tfrecords_dir), ())
