@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import re
 import typing
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,8 +142,6 @@ class Config:
         self._check_network()
 
     def _check_characters(self) -> None:
-        composed = unicodedata.normalize("NFC", self.characters)  # é as one character, as in the labels of an import
-        object.__setattr__(self, "characters", composed)
         if len(set(self.characters)) != len(self.characters) or len(self.characters) < 2:
             raise UserError(f"characters: {self.characters!r} must be two or more characters, none of them repeated")
         blank = [c for c in self.characters if c.isspace() or not c.isprintable()]

@@ -59,10 +59,6 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(values, message):
     assert str(caught.value).startswith(message)
 
 
-def test_characters_are_composed_as_the_labels_of_an_import_are():
-    assert Config(characters="ae\u0301").characters == "a\u00e9"
-
-
 def test_an_unknown_name_in_a_saved_config_is_refused_by_name():
     with pytest.raises(UserError, match="unknown config name colour"):
         Config.from_dict({"colour": 1})
