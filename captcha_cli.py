@@ -63,7 +63,8 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field) -> Non
 
 @contextlib.contextmanager
 def quiet_import(name: str) -> Iterator[None]:
-    """Import TensorFlow: fast, with what it must find in the environment, and without the lines that it prints.
+    """For the import of TensorFlow: set what it must find in the environment, hold back the lines that it prints, and
+    pause garbage collection.
 
     Args:
       name: __name__ of the calling module; in any other than the main program nothing is done.
@@ -77,10 +78,11 @@ def quiet_import(name: str) -> Iterator[None]:
     try:
         with quiet_stderr():
             yield
+        gc.freeze()  # modules are never garbage: collections skip what is there so far
     except KeyboardInterrupt:
         exit_stopped()
-    gc.freeze()  # modules are never garbage: collections skip what is there so far
-    gc.enable()
+    finally:
+        gc.enable()
 
 
 def start_litert() -> None:

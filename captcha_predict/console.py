@@ -54,7 +54,7 @@ def run(main: Callable[[], int | None]) -> None:
     A UserError, an OSError or a MemoryError becomes one line on standard error and exit status 2; Ctrl-C becomes
     status 130. Any other exception is a bug, and keeps its traceback.
     """
-    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, and of sizes: our limit is lower
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, and of sizes, which open_image limits
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files are removed
     if sys.stdout and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8

@@ -84,7 +84,7 @@ def orthogonalized(matrix: KerasTensor) -> KerasTensor:
 
 @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None])])  # traced once for all matrices
 def _newton_schulz(x: tf.Tensor) -> tf.Tensor:
-    """Five steps of a quintic Newton-Schulz iteration, for a matrix [m, n] with m <= n.
+    """Five steps of a quintic Newton-Schulz iteration. With m <= n, what it computes on the way is small, [m, m].
 
     The coefficients are those of Jordan et al. They leave the singular values between 0.7 and 1.2, which is enough.
     """

@@ -8,7 +8,7 @@ from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_predict.console import printable
 from captcha_predict.form import is_unicode
-from captcha_predict.images import digest, open_image
+from captcha_predict.images import digest, open_image, resized
 from captcha_sets.files import checksum
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
 from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
@@ -116,8 +116,8 @@ def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> tupl
     if not there:
         return good, []
     new, problems = [], []
-    for image, (_, file) in zip(good, png_files(good, config), strict=True):
-        if digest(open_image(file)) in there:
+    for image in track(good, len(good), "comparing with the other split"):
+        if digest(resized(open_image(image.path), (config.width, config.height))) in there:
             problems.append(f"{image.path}: is in the other split, too")
         else:
             new.append(image)
