@@ -85,7 +85,7 @@ CAPITALS := --train_count 300000 --validation_count 10000 --characters 012345678
 # A canvas size that is named twice is drawn twice as often.
 models: .venv/.done
 	$(DRAW) --tfrecords_dir tfrecords/digits --train_count 300000 --validation_count 10000 $(SIZES) 128x64 128x64 160x60 160x60 100x60
-	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 6000 --channels 8 24 48 48 48
+	$(RUN) captcha_train.py --tfrecords_dir tfrecords/digits --save_dir save/digits $(LONG) --max_steps 10000 --channels 8 24 32 48 48
 	$(DRAW) --tfrecords_dir tfrecords/o0 --train_count 200000 --validation_count 2000 --characters 0O $(MIXED) $(SIZES) 128x64 128x64 160x60
 	$(RUN) captcha_train.py --tfrecords_dir tfrecords/o0 --save_dir save/o0 $(LONG) --max_steps 4000 $(FULL_SIZE)
 	$(DRAW) --tfrecords_dir tfrecords/capitals-1 $(CAPITALS)

@@ -62,6 +62,12 @@ def test_a_shipped_model_reads_captchas_that_it_never_saw(model, config):
     assert sum(truth == text for (truth, _), text in zip(drawn, texts, strict=True)) >= 0.96 * 400
 
 
+def test_a_shipped_model_names_no_folder_of_the_machine_that_trained_it():
+    for model in captcha_predict.shipped():
+        config = captcha_predict.load(model).description["config"]
+        assert not any(Path(config[name]).is_absolute() for name in ("images_dir", "tfrecords_dir", "save_dir"))
+
+
 def test_the_starter_reads_captchas_of_a_style_that_no_training_saw():
     rng = random.Random("test of the starter")
     texts = ["".join(rng.choices("23456789", k=4)) for _ in range(200)]
