@@ -3,7 +3,7 @@
     python captcha_producer.py                          draws the splits that are missing
     python captcha_producer.py --update                 also draws anew those that no longer fit captcha_config.py
     python captcha_producer.py --replace                draws both, in the place of earlier ones
-    python captcha_producer.py --source my_images       imports labelled images
+    python captcha_producer.py --source my_images       imports labelled images; --unlabelled adds images without labels
 
 A new split is prepared elsewhere and takes an earlier one's place when it is complete.
 """
@@ -11,7 +11,7 @@ A new split is prepared elsewhere and takes an earlier one's place when it is co
 import argparse
 from pathlib import Path
 
-from captcha_cli import UserError, parse_args, quiet_import, run
+from captcha_cli import UserError, parse_args, quiet_import, run, start_litert
 
 with quiet_import(__name__):
     from captcha_sets import manifest
@@ -86,6 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--leave-out", action="store_true", help="with --source: leave out files that cannot be used")
     parser.add_argument("--ignore_case", action="store_true", help="with --source: a and A are the same character")
+    parser.add_argument(
+        "--unlabelled", type=Path, help="with --source and --model: a folder of images without labels, to train on, too"
+    )
+    parser.add_argument("--model", help="the network that reads them: what python -m captcha_predict --model takes")
 
 
 def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Config) -> tuple[list[dict], bool]:
@@ -101,6 +105,9 @@ def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Con
     if not any(set_exists(split, config) for split in SPLITS if split not in splits):  # its size counts
         config, typed = transfer.at_image_size(config, typed)
     flags = {"leave_out": args.leave_out, "ignore_case": args.ignore_case}
+    if args.unlabelled:
+        start_litert()
+        flags |= {"unlabelled": args.unlabelled, "model": args.model}
     return import_images(args.source, splits, config, images=images, typed=typed, **flags), images
 
 
@@ -119,9 +126,11 @@ def draw_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Confi
 
 def main() -> None:
     config, args = parse_args(__doc__, FIELDS, add_arguments)
-    for_imports = args.leave_out or args.ignore_case or "init_from" in args or "validation_share" in args
-    if for_imports and not args.source:
-        raise UserError("--leave-out, --ignore_case, --init_from, --validation_share need --source")
+    for_imports = args.leave_out or args.ignore_case or args.unlabelled
+    if not args.source and (for_imports or "init_from" in args or "validation_share" in args):
+        raise UserError("--leave-out, --ignore_case, --unlabelled, --init_from, --validation_share need --source")
+    if bool(args.unlabelled) != bool(args.model) or (args.unlabelled and manifest.TRAIN not in args.splits):
+        raise UserError("--unlabelled adds images that --model reads to the training split; name all three")
     if "validation_share" in args and len(set(args.splits)) == 1:
         raise UserError("--validation_share divides images between both splits; leave it out where --splits names one")
     if args.source and (of_drawing := sorted(NOT_IMPORTED & vars(args).keys())):

@@ -1,7 +1,8 @@
 """Import labelled images as splits: whatever characters, lengths and sizes they have."""
 
 import collections
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from captcha_cli import UserError, track
@@ -11,9 +12,10 @@ from captcha_predict.form import is_unicode
 from captcha_predict.images import digest, open_image, resized
 from captcha_sets.files import checksum
 from captcha_sets.labelled import LabelledImage, fitted, hold_out, labelled_images, png_files, suspects
-from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, differences, like_sets, open_manifest, set_exists
+from captcha_sets.manifest import CAPTCHA_FIELDS, SPLITS, TRAIN, differences, like_sets, open_manifest, set_exists
 from captcha_sets.replace import belongs, check_target, write_split
 from captcha_sets.shards import examples
+from captcha_sets.unlabelled import pseudo_labelled
 
 MAX_SUSPECTS = 20  # labels that are listed
 
@@ -27,6 +29,8 @@ def import_images(
     typed: Collection[str] = (),
     leave_out: bool = False,
     ignore_case: bool = False,
+    unlabelled: Path | None = None,
+    model: str = "",
 ) -> list[dict]:
     """Make splits of labelled images. Characters, lengths and size are theirs, except for what was typed.
 
@@ -38,6 +42,7 @@ def import_images(
       typed: names of the fields that count as they are in the config. Images that do not match them are problems.
       leave_out: leave out the files that have something wrong. Otherwise they stop the import.
       ignore_case: whether labels that differ in case alone are the same.
+      unlabelled: a folder of images without labels. Those that `model` reads with confidence join the training split.
     Returns:
       A manifest for each split.
     Raises:
@@ -54,15 +59,15 @@ def import_images(
     good, problems = labelled_images(source, config, insisted, ignore_case)
     good, twice = _apart(good, _images_of(others, config), config)
     problems += twice
-    _check_usable(source, good, [] if leave_out else problems)
-    for problem in problems:
-        print(f"left out: {printable(problem)}")
+    _leave_out(problems, source, good, leave_out)
     config = fitted(good, config, insisted)
     print(_found(source, good, config))
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
+    if unlabelled:
+        parts[TRAIN] = parts[TRAIN] + _pseudo_labelled(unlabelled, model, good, others, config, leave_out)
     for split in parts:
         if images or belongs(split, config):
-            _check_not_replaced(good, split, config)
+            _check_not_replaced(itertools.chain(*parts.values()), split, config)
         check_target(split, config, images)
     origin = {
         "source": str(source),
@@ -71,6 +76,8 @@ def import_images(
         "leave-out": leave_out,
         "ignore_case": ignore_case,
         "validation_share": config.validation_share,
+        "unlabelled": str(unlabelled or ""),
+        "model": model,
     }
     manifests = []
     for split, part in parts.items():
@@ -124,7 +131,18 @@ def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> tupl
     return new, problems
 
 
-def _check_not_replaced(good: list[LabelledImage], split: str, config: Config) -> None:
+def _pseudo_labelled(
+    folder: Path, model: str, labelled: list[LabelledImage], others: list[str], config: Config, leave_out: bool
+) -> list[LabelledImage]:
+    """The images of a folder that the model reads with confidence, and that neither split has already."""
+    more, problems = pseudo_labelled(folder, model, labelled, config)
+    more, _ = _apart(more, _images_of(others, config), config)
+    _leave_out(problems, folder, more, leave_out)
+    print(printable(f"{folder}: {len(more)} images join the training split with what {model} reads in them"))
+    return more
+
+
+def _check_not_replaced(good: Iterable[LabelledImage], split: str, config: Config) -> None:
     """Raise UserError where an image is in the folder that the split's own pictures replace."""
     folder = Path(config.images_dir, split).resolve()
     for image in good:
@@ -140,12 +158,15 @@ def _identity(parts: dict[str, list[LabelledImage]]) -> str:
     return checksum(names)[:16]
 
 
-def _check_usable(source: Path, good: list[LabelledImage], problems: list[str]) -> None:
-    if problems:
+def _leave_out(problems: list[str], source: Path, good: list[LabelledImage], allowed: bool) -> None:
+    """Say which files are left out. Raises UserError where that is not allowed, or no image is left."""
+    if problems and not allowed:
         heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
         raise UserError("\n  ".join([heading, *problems]))
     if not good:
         raise UserError(f"{source}: none of its images can be used; correct them, or add others")
+    for problem in problems:
+        print(f"left out: {printable(problem)}")
 
 
 def _found(source: Path, good: list[LabelledImage], config: Config) -> str:

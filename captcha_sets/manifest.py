@@ -332,6 +332,8 @@ def _import_again(words: list[str], values: dict, config: Config, manifest: dict
     if len(manifest["splits"]) == 1:  # otherwise the images of one source were divided into both splits
         words += ["--splits", *manifest["splits"]]
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
+    for name in ("unlabelled", "model"):
+        words += [f"--{name}", str(manifest[name])] if manifest.get(name) else []
     names = ("seed", "validation_share") if len(manifest["splits"]) > 1 else ()
     deciding = {name: manifest.get(name, getattr(Config, name)) for name in names}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
