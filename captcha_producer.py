@@ -17,6 +17,7 @@ with quiet_import(__name__):
     from captcha_sets import manifest
     from captcha_sets.manifest import CAPTCHA_FIELDS, DRAWING_FIELDS, SPLITS, count_of, open_manifest, set_exists
 
+import captcha_predict
 from captcha_config import Config
 from captcha_runs import transfer
 from captcha_sets.draw import check_trusted
@@ -107,6 +108,7 @@ def import_splits(splits: tuple[str, ...], args: argparse.Namespace, config: Con
     flags = {"leave_out": args.leave_out, "ignore_case": args.ignore_case}
     if args.unlabelled:
         start_litert()
+        captcha_predict.load(args.model)  # raises, before all images are read
         flags |= {"unlabelled": args.unlabelled, "model": args.model}
     return import_images(args.source, splits, config, images=images, typed=typed, **flags), images
 
@@ -129,8 +131,10 @@ def main() -> None:
     for_imports = args.leave_out or args.ignore_case or args.unlabelled
     if not args.source and (for_imports or "init_from" in args or "validation_share" in args):
         raise UserError("--leave-out, --ignore_case, --unlabelled, --init_from, --validation_share need --source")
-    if bool(args.unlabelled) != bool(args.model) or (args.unlabelled and manifest.TRAIN not in args.splits):
-        raise UserError("--unlabelled adds images that --model reads to the training split; name all three")
+    if bool(args.unlabelled) != bool(args.model):
+        raise UserError("--unlabelled names images for --model to read; give both or neither")
+    if args.unlabelled and manifest.TRAIN not in args.splits:
+        raise UserError("--unlabelled adds images to the training split; add train to --splits")
     if "validation_share" in args and len(set(args.splits)) == 1:
         raise UserError("--validation_share divides images between both splits; leave it out where --splits names one")
     if args.source and (of_drawing := sorted(NOT_IMPORTED & vars(args).keys())):

@@ -32,7 +32,8 @@ def verdict(forward: Callable, manifests: dict[str, dict], held_out: dict, confi
     batches = captcha_data.evaluation_batches(records, config.batch_size)
     logits, labels = captcha_model.predict(forward, batches)
     captchas, _ = captcha_model.evaluation(logits, labels, config)
-    labelled = sum(manifest["count"] for manifest in manifests.values() if manifest["source"] is not None)
+    imported = [manifest for manifest in manifests.values() if manifest["source"] is not None]
+    labelled = sum(manifest["count"] for manifest in imported) - manifests[TRAIN].get("joined", 0)
     return in_words(float(captchas.mean()), held_out, manifests[VALIDATION]["count"], labelled, config)
 
 

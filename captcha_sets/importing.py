@@ -43,15 +43,17 @@ def import_images(
       leave_out: leave out the files that have something wrong. Otherwise they stop the import.
       ignore_case: whether labels that differ in case alone are the same.
       unlabelled: a folder of images without labels. Those that `model` reads with confidence join the training split.
+      model: as captcha_predict.read takes it.
     Returns:
       A manifest for each split.
     Raises:
-      UserError: files have something wrong, all of which is listed, before anything is written; or as in
-        drawing.produce.
+      UserError: files have something wrong, all of which is listed, before anything is written; none of the images
+        without labels can join; or as in drawing.produce.
       OSError: as in drawing.produce.
     """
-    if not is_unicode(str(source)):
-        raise UserError(f"{source}: its name is not UTF-8, as it must be for a manifest; rename it")
+    for name in (source, unlabelled or "", model):
+        if not is_unicode(str(name)):
+            raise UserError(f"{name}: its name is not UTF-8, as it must be for a manifest; rename it")
     insisted = [name for name in CAPTCHA_FIELDS if name in typed]
     others = [split for split in SPLITS if split not in splits and set_exists(split, config)]
     if others:
@@ -59,16 +61,21 @@ def import_images(
     good, problems = labelled_images(source, config, insisted, ignore_case)
     good, twice = _apart(good, _images_of(others, config), config)
     problems += twice
-    _leave_out(problems, source, good, leave_out)
+    _leave_out(problems, source, leave_out)
+    if not good:
+        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
     config = fitted(good, config, insisted)
     print(_found(source, good, config))
     parts = hold_out(good, source, config) if len(splits) > 1 else {splits[0]: good}
+    for split in parts:
+        check_target(split, config, images)
+    joined = []
     if unlabelled:
-        parts[TRAIN] = parts[TRAIN] + _pseudo_labelled(unlabelled, model, good, others, config, leave_out)
+        joined = _joining(unlabelled, model, good, others, config, leave_out, ignore_case)
+        parts[TRAIN] = parts[TRAIN] + joined
     for split in parts:
         if images or belongs(split, config):
             _check_not_replaced(itertools.chain(*parts.values()), split, config)
-        check_target(split, config, images)
     origin = {
         "source": str(source),
         "import": _identity(parts),
@@ -78,6 +85,7 @@ def import_images(
         "validation_share": config.validation_share,
         "unlabelled": str(unlabelled or ""),
         "model": model,
+        "joined": len(joined),
     }
     manifests = []
     for split, part in parts.items():
@@ -131,15 +139,25 @@ def _apart(good: list[LabelledImage], there: set[bytes], config: Config) -> tupl
     return new, problems
 
 
-def _pseudo_labelled(
-    folder: Path, model: str, labelled: list[LabelledImage], others: list[str], config: Config, leave_out: bool
+def _joining(
+    folder: Path,
+    model: str,
+    labelled: list[LabelledImage],
+    others: list[str],
+    config: Config,
+    leave_out: bool,
+    ignore_case: bool,
 ) -> list[LabelledImage]:
-    """The images of a folder that the model reads with confidence, and that neither split has already."""
-    more, problems = pseudo_labelled(folder, model, labelled, config)
-    more, _ = _apart(more, _images_of(others, config), config)
-    _leave_out(problems, folder, more, leave_out)
-    print(printable(f"{folder}: {len(more)} images join the training split with what {model} reads in them"))
-    return more
+    """The images of a folder that join the training split, with what the model reads in them."""
+    read, problems, rest = pseudo_labelled(folder, model, labelled, config, ignore_case)
+    _leave_out(problems, folder, leave_out)
+    joining, twice = _apart(read, _images_of(others, config), config)
+    found = f"{folder}: {len(joining)} images join the training split with what {model} reads in them; {rest}"
+    found += f", {len(twice)} in the other split" if others else ""
+    if not joining:
+        raise UserError(f"{found}; label more images, or name another --model")
+    print(printable(found))
+    return joining
 
 
 def _check_not_replaced(good: Iterable[LabelledImage], split: str, config: Config) -> None:
@@ -158,13 +176,11 @@ def _identity(parts: dict[str, list[LabelledImage]]) -> str:
     return checksum(names)[:16]
 
 
-def _leave_out(problems: list[str], source: Path, good: list[LabelledImage], allowed: bool) -> None:
-    """Say which files are left out. Raises UserError where that is not allowed, or no image is left."""
+def _leave_out(problems: list[str], source: Path, allowed: bool) -> None:
+    """Say which files are left out. Raises UserError where that is not allowed."""
     if problems and not allowed:
         heading = f"{source}: nothing was written; correct these files, or leave them out with --leave-out:"
         raise UserError("\n  ".join([heading, *problems]))
-    if not good:
-        raise UserError(f"{source}: none of its images can be used; correct them, or add others")
     for problem in problems:
         print(f"left out: {printable(problem)}")
 

@@ -50,7 +50,7 @@ def labelled_images(
     for path, label in _labels(source):
         text = unicodedata.normalize("NFC", label)  # é as one character, not as e and an accent
         if ignore_case:
-            text = _one_case(text, config.characters if "characters" in typed else "")
+            text = one_case(text, config.characters if "characters" in typed else "")
         try:
             image = open_image(path)
         except UserError as error:
@@ -67,7 +67,7 @@ def labelled_images(
     return good, problems
 
 
-def _one_case(label: str, characters: str) -> str:
+def one_case(label: str, characters: str) -> str:
     """The label in lower case; or, where the characters are given, in the case that these have."""
     if not characters:
         return "".join(_one_character(c, c.lower()) for c in label)

@@ -35,7 +35,7 @@ NEEDS = {"min_length": "length", "oversample_characters": "characters"}  # field
 SHARD = {"name": str, "records": int, "bytes": int, "sha256": str}
 FORM = {"split": str, "count": int, "typed": {str: object}, "sizes": {str: int}, "shards": [SHARD]}  # of a manifest
 DRAWN_FORM = {"source": None, "repeatable": bool}  # what it has besides
-IMPORTED_FORM = {"source": str, "splits": [str], "typed": {str: object}}
+IMPORTED_FORM = {"source": str, "splits": [str], "typed": {str: object}, "joined": int}
 DRAWING_FIELDS = (
     *CAPTCHA_FIELDS, "seed", "drawer", "fonts", "font_sizes", "canvas_sizes", "oversample_characters", "bg_color",
     "fg_color", "noise_dots", "noise_dot_width", "noise_curves", "character_rotate", "character_offset_dx",
@@ -275,14 +275,14 @@ def _import_of_both(split: str, config: Config) -> dict:
 
 def _was_imported(manifest: dict) -> bool:
     """Whether a manifest, of any version of this project, says how to import the images again."""
-    return not misfit({"typed": {}, **manifest}, IMPORTED_FORM)
+    return not misfit({"typed": {}, "joined": 0, **manifest}, IMPORTED_FORM)
 
 
 def _check(split: str, manifest: dict) -> None:
     """Raise ValueError or UserError where what a manifest says makes no sense, although its checksum is right."""
     more = DRAWN_FORM if manifest.get("source") is None else IMPORTED_FORM
     fields = dict.fromkeys(_values(split, Config()), object)
-    if problem := misfit(manifest, FORM | more | fields):
+    if problem := misfit({"joined": 0, **manifest}, FORM | more | fields):
         raise ValueError(problem)
     Config.from_dict({name: manifest[name] for name in fields})
     if manifest["split"] != split or not manifest["typed"].keys() <= fields.keys():
@@ -332,13 +332,12 @@ def _import_again(words: list[str], values: dict, config: Config, manifest: dict
     if len(manifest["splits"]) == 1:  # otherwise the images of one source were divided into both splits
         words += ["--splits", *manifest["splits"]]
     words += [f"--{name}" for name in ("leave-out", "ignore_case") if manifest.get(name)]
-    for name in ("unlabelled", "model"):
-        words += [f"--{name}", str(manifest[name])] if manifest.get(name) else []
     names = ("seed", "validation_share") if len(manifest["splits"]) > 1 else ()
     deciding = {name: manifest.get(name, getattr(Config, name)) for name in names}
     values = _taken(manifest, manifest.get("typed", CAPTCHA_FIELDS)) | values | changed(deciding)  # the images held out
     if values.get("min_length") == 0:  # it was the same as the length
         values["min_length"] = values.get("length", manifest["length"])
+    values |= {name: str(manifest[name]) for name in ("unlabelled", "model") if manifest.get(name)}
     return import_command(words, manifest["source"], values, config)
 
 

@@ -9,7 +9,7 @@ import captcha_predict
 from captcha_cli import UserError, track
 from captcha_config import Config
 from captcha_predict.images import digest, images_in, open_image
-from captcha_sets.labelled import LabelledImage
+from captcha_sets.labelled import LabelledImage, one_case
 from captcha_sets.labels import wrong
 from captcha_sets.manifest import CAPTCHA_FIELDS
 
@@ -17,35 +17,49 @@ MIN_CONFIDENCE = 0.9  # of a prediction that becomes a label
 
 
 def pseudo_labelled(
-    folder: Path, model: str, labelled: list[LabelledImage], config: Config
-) -> tuple[list[LabelledImage], list[str]]:
-    """Read a folder of images, without those that are labelled already.
+    folder: Path, model: str, labelled: list[LabelledImage], config: Config, ignore_case: bool
+) -> tuple[list[LabelledImage], list[str], str]:
+    """Read a folder of images, each of them once.
 
     Args:
+      folder: of the images.
       model: as captcha_predict.read takes it.
-      labelled: images that have a label.
+      labelled: images that have a label. They are left out.
+      config: the captchas that a label may be, by their characters and lengths.
+      ignore_case: whether a and A are the same character. The label then has the one that the config has.
     Returns:
-      The images that the network reads with a confidence of at least MIN_CONFIDENCE, as a captcha that the config
-      allows; and one line for each file that cannot be read.
+      The images that are read with a confidence of at least MIN_CONFIDENCE; one line for each file that cannot be read;
+      and the number of other images, in words.
     Raises:
-      UserError: the folder has no files; there is no such model; or it reads none of the images with confidence.
+      UserError: the folder has no files; or there is no such model.
+      OSError: there is no such folder.
     """
     reader, paths = captcha_predict.load(model), images_in(folder)
-    known = {digest(open_image(image.path)) for image in labelled}
 
-    def read(path: Path) -> LabelledImage | UserError | None:
+    def read(path: Path) -> tuple[LabelledImage, bytes, float] | UserError:
         try:
             image = open_image(path)
         except UserError as error:
             return error
         prediction = reader.read(image)
-        certain = prediction.confidence >= MIN_CONFIDENCE and not wrong(prediction.text, config, CAPTCHA_FIELDS)
-        return LabelledImage(path, prediction.text, image.size) if certain and digest(image) not in known else None
+        text = one_case(prediction.text, config.characters) if ignore_case else prediction.text
+        return LabelledImage(path, text, image.size), digest(image), prediction.confidence
 
-    found = list(track(captcha_predict.parallel_map(read, paths), len(paths), f"reading {folder}"))
-    good = [image for image in found if isinstance(image, LabelledImage)]
-    if not good:
-        raise UserError(
-            f"{folder}: {model} reads none of its images with a confidence of {MIN_CONFIDENCE}; label more images first"
-        )
-    return good, [str(error) for error in found if isinstance(error, UserError)]
+    good, problems, uncertain, other, twice = [], [], 0, 0, 0
+    known = {digest(open_image(image.path)) for image in labelled}
+    for found in track(captcha_predict.parallel_map(read, paths), len(paths), f"reading {folder}"):
+        if isinstance(found, UserError):
+            problems.append(str(found))
+            continue
+        image, pixels, confidence = found
+        if pixels in known:
+            twice += 1
+        elif confidence < MIN_CONFIDENCE:
+            uncertain += 1
+        elif wrong(image.text, config, CAPTCHA_FIELDS):
+            other += 1
+        else:
+            good.append(image)
+        known.add(pixels)
+    counts = f"{uncertain} with a confidence below {MIN_CONFIDENCE}, {other} as another captcha, {twice} not new"
+    return good, problems, counts
