@@ -86,11 +86,7 @@ def shuffled(index: tf.Tensor, seed: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
 
 
 def augmented(
-    images: tf.Tensor,
-    step: tf.Tensor,
-    start: tf.Tensor,
-    config: Config,
-    raised: list[Exception] | None = None,
+    images: tf.Tensor, step: tf.Tensor, start: tf.Tensor, config: Config, raised: list[Exception] | None = None
 ) -> tf.Tensor:
     """Shift, rotate and zoom each image at random. What enters at an edge mirrors what is beside it.
 

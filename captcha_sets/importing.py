@@ -59,7 +59,8 @@ def import_images(
     if others:
         config, insisted = _like_other_split(others[0], source, config, insisted), CAPTCHA_FIELDS
     good, problems = labelled_images(source, config, insisted, ignore_case)
-    good, twice = _apart(good, _images_of(others, config), config)
+    there = _images_of(others, config)
+    good, twice = _apart(good, there, config)
     problems += twice
     _leave_out(problems, source, leave_out)
     if not good:
@@ -71,7 +72,7 @@ def import_images(
         check_target(split, config, images)
     joined = []
     if unlabelled:
-        joined = _joining(unlabelled, model, good, others, config, leave_out, ignore_case)
+        joined = _joining(unlabelled, model, good, there, config, leave_out, ignore_case)
         parts[TRAIN] = parts[TRAIN] + joined
     for split in parts:
         if images or belongs(split, config):
@@ -143,17 +144,21 @@ def _joining(
     folder: Path,
     model: str,
     labelled: list[LabelledImage],
-    others: list[str],
+    there: set[bytes],
     config: Config,
     leave_out: bool,
     ignore_case: bool,
 ) -> list[LabelledImage]:
-    """The images of a folder that join the training split, with what the model reads in them."""
+    """The images of a folder that join the training split, with what the model reads in them.
+
+    Args:
+      there: hashes of the other split's images.
+    """
     read, problems, rest = pseudo_labelled(folder, model, labelled, config, ignore_case)
     _leave_out(problems, folder, leave_out)
-    joining, twice = _apart(read, _images_of(others, config), config)
+    joining, twice = _apart(read, there, config)
     found = f"{folder}: {len(joining)} images join the training split with what {model} reads in them; {rest}"
-    found += f", {len(twice)} in the other split" if others else ""
+    found += f", {len(twice)} in the other split" if there else ""
     if not joining:
         raise UserError(f"{found}; label more images, or name another --model")
     print(printable(found))

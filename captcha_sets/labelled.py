@@ -29,6 +29,7 @@ class LabelledImage(NamedTuple):
     path: Path
     text: str
     size: tuple[int, int]  # of the file's own pixels, width and height
+    pixels: bytes  # a hash of them
 
 
 def labelled_images(
@@ -63,7 +64,7 @@ def labelled_images(
             problems.append(f"{path}: shows the same image as {seen[pixels].name}")
         else:
             seen[pixels] = path
-            good.append(LabelledImage(path, text, image.size))
+            good.append(LabelledImage(path, text, image.size, pixels))
     return good, problems
 
 

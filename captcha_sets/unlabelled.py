@@ -36,23 +36,23 @@ def pseudo_labelled(
     """
     reader, paths = captcha_predict.load(model), images_in(folder)
 
-    def read(path: Path) -> tuple[LabelledImage, bytes, float] | UserError:
+    def read(path: Path) -> tuple[LabelledImage, float] | UserError:
         try:
             image = open_image(path)
         except UserError as error:
             return error
         prediction = reader.read(image)
         text = one_case(prediction.text, config.characters) if ignore_case else prediction.text
-        return LabelledImage(path, text, image.size), digest(image), prediction.confidence
+        return LabelledImage(path, text, image.size, digest(image)), prediction.confidence
 
     good, problems, uncertain, other, twice = [], [], 0, 0, 0
-    known = {digest(open_image(image.path)) for image in labelled}
+    known = {image.pixels for image in labelled}
     for found in track(captcha_predict.parallel_map(read, paths), len(paths), f"reading {folder}"):
         if isinstance(found, UserError):
             problems.append(str(found))
             continue
-        image, pixels, confidence = found
-        if pixels in known:
+        image, confidence = found
+        if image.pixels in known:
             twice += 1
         elif confidence < MIN_CONFIDENCE:
             uncertain += 1
@@ -60,6 +60,6 @@ def pseudo_labelled(
             other += 1
         else:
             good.append(image)
-        known.add(pixels)
+        known.add(image.pixels)
     counts = f"{uncertain} with a confidence below {MIN_CONFIDENCE}, {other} as another captcha, {twice} not new"
     return good, problems, counts

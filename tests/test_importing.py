@@ -189,7 +189,7 @@ def test_square_images_stay_square_at_any_width(pictures, config):
 
 
 def labelled(*labels: str) -> list[LabelledImage]:
-    return [LabelledImage(f"{i}.png", label, (160, 60)) for i, label in enumerate(labels)]
+    return [LabelledImage(f"{i}.png", label, (160, 60), b"") for i, label in enumerate(labels)]
 
 
 def test_a_label_with_a_character_that_occurs_nowhere_else_is_a_suspect():

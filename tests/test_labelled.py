@@ -104,16 +104,20 @@ def test_files_that_cannot_be_used_are_left_out_when_asked(mine, tmp_path):
 @pytest.mark.parametrize("option", ["--leave-out", "--ignore_case"])
 def test_some_options_are_for_imports_alone(tmp_path, option):
     done = run("captcha_producer.py", option, cwd=tmp_path)
-    (line,) = errors(done.stderr)
-    assert line.endswith("--leave-out, --ignore_case, --unlabelled, --init_from, --validation_share need --source")
+    assert errors(done.stderr) == [
+        "captcha_producer.py: error: --leave-out, --ignore_case, --unlabelled, --init_from, --validation_share need"
+        " --source"
+    ]
     assert files(tmp_path) == {}
 
 
 def test_of_one_split_no_share_is_held_out(mine, tmp_path):
     words = ("--source", mine, "--splits", "train", "--validation_share", 0.3)
     done = run("captcha_producer.py", *words, cwd=tmp_path)
-    (line,) = errors(done.stderr)
-    assert line.endswith("--validation_share divides images between both splits; leave it out where --splits names one")
+    assert errors(done.stderr) == [
+        "captcha_producer.py: error: --validation_share divides images between both splits; leave it out where --splits"
+        " names one"
+    ]
 
 
 def test_some_options_are_for_drawing_alone(mine, tmp_path):

@@ -129,7 +129,7 @@ def test_a_name_that_a_manifest_cannot_hold_is_refused_before_anything_is_remove
     assert files(tmp_path) == before
 
 
-def test_images_that_joined_do_not_count_as_labels(mine, more, config):
+def test_the_manifest_says_how_many_joined(mine, more, config):
     import_images(mine, SPLITS, config, unlabelled=more, model="digits")
     assert open_manifest(TRAIN, config)["joined"] == UNLABELLED
 

@@ -30,7 +30,7 @@ from ai_edge_litert import schema_py_generated as schema
 from mutations import Mutator, integer
 from sets import CONFIG, kept, real_pictures
 
-WEIGHTS_SIZE = 64  # bytes; larger buffers of a network hold its weights
+WEIGHTS = 64  # bytes; larger buffers of a network hold its weights
 BEST = f"save/{next((transfer.WEIGHTS / 'digits').glob('best-*.json')).stem}"
 BLANK = np.zeros((CONFIG.height, CONFIG.width), np.uint8)
 MEASUREMENT = cells.Measurement("key", "the captcha", 100, "nothing", 1, 40, 50, 2.5)
@@ -134,7 +134,7 @@ def _structure(path: Path) -> list[int]:
     _, content = _unpacked(path)
     model, is_weight = schema.Model.GetRootAs(content, 0), np.zeros(len(content), bool)
     for buffer in map(model.Buffers, range(model.BuffersLength())):
-        if buffer.DataLength() > WEIGHTS_SIZE:
+        if buffer.DataLength() > WEIGHTS:
             start = buffer._tab.Vector(buffer._tab.Offset(4))
             is_weight[start : start + buffer.DataLength()] = True
     return np.flatnonzero(~is_weight)[:-8].tolist()
